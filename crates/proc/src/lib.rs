@@ -1,0 +1,11 @@
+//! Readers of `/proc` and `/sys`: bytes in, typed structs out, under a root.
+//!
+//! Every reader takes a [`Root`], which is the live host or a tree captured by `plimsoll capture`, so any
+//! host's trouble can be replayed anywhere. Parsers take `&[u8]`: they never require UTF-8, never panic,
+//! keep what they don't know, and give `Option` for what a kernel may lack. One kernel file, one module,
+//! named after the file.
+
+mod root;
+pub mod text;
+
+pub use root::{ReadError, Root};

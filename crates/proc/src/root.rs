@@ -1,0 +1,177 @@
+//! Where readers read: the live host, or a tree captured from one.
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// A file could not be read; says which and why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}", path.display())]
+pub struct ReadError {
+    operation: &'static str,
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+impl ReadError {
+    fn new(operation: &'static str, path: PathBuf, source: impl Into<std::io::Error>) -> Self {
+        Self {
+            operation,
+            path,
+            source: source.into(),
+        }
+    }
+
+    /// Whether the thing is gone, or was never there: a process that ended, a cgroup that was removed, a
+    /// file that this kernel lacks. A normal outcome, not a fault.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        let errno = self.source.raw_os_error();
+        [Errno::NOENT, Errno::SRCH, Errno::NODEV]
+            .iter()
+            .any(|gone| errno == Some(gone.raw_os_error()))
+    }
+
+    /// Whether more privilege would have helped.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.source.kind() == std::io::ErrorKind::PermissionDenied
+    }
+}
+
+/// The host being read: paths below it are written as on that host, without the leading slash
+/// (`proc/meminfo`).
+///
+/// In a captured tree no path leads outside it, whatever symlinks it holds (`openat2(2)`,
+/// `RESOLVE_IN_ROOT`): a capture from a stranger is hostile input.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    /// The directory of a captured tree; `None` on the live host.
+    captured: Option<OwnedFd>,
+}
+
+impl Root {
+    /// The host this program runs on.
+    #[must_use]
+    pub fn live() -> Self {
+        Self {
+            path: PathBuf::from("/"),
+            captured: None,
+        }
+    }
+
+    /// A tree written by `plimsoll capture`.
+    ///
+    /// # Errors
+    /// When `path` is no directory that can be opened.
+    pub fn captured(path: &Path) -> Result<Self, ReadError> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
+        let dir = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| ReadError::new("open the captured tree", path.to_owned(), errno))?;
+        Ok(Self {
+            path: path.to_owned(),
+            captured: Some(dir),
+        })
+    }
+
+    /// Whether this is the running host: only there can be looked at what is no file.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.captured.is_none()
+    }
+
+    /// Opens a file for reading; never blocks on a FIFO that lies in its place.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<File, ReadError> {
+        self.open_with(path.as_ref(), OFlags::RDONLY | OFlags::NONBLOCK)
+            .map(File::from)
+    }
+
+    fn open_with(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, ReadError> {
+        let flags = flags | OFlags::CLOEXEC;
+        match &self.captured {
+            None => rustix::fs::open(self.path.join(path), flags, Mode::empty()),
+            Some(dir) => {
+                let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+                rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve)
+            }
+        }
+        .map_err(|errno| ReadError::new("open", self.path.join(path), errno))
+    }
+
+    /// The whole of a file.
+    ///
+    /// # Errors
+    /// As `open(2)` and `read(2)`; [`ReadError::is_gone`] for a process that ended meanwhile.
+    pub fn read(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, ReadError> {
+        let mut bytes = Vec::new();
+        self.read_into(path, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The whole of a file, into a buffer that is cleared first and can be used again.
+    ///
+    /// # Errors
+    /// As [`Root::read`].
+    pub fn read_into(&self, path: impl AsRef<Path>, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
+        let path = path.as_ref();
+        bytes.clear();
+        self.open(path)?
+            .read_to_end(bytes)
+            .map_err(|error| ReadError::new("read", self.path.join(path), error))?;
+        Ok(())
+    }
+
+    /// The names in a directory, in no order, without `.` and `..`.
+    ///
+    /// # Errors
+    /// As `open(2)` and `getdents64(2)`.
+    pub fn list(&self, path: impl AsRef<Path>) -> Result<Vec<OsString>, ReadError> {
+        use std::os::unix::ffi::OsStringExt;
+        let path = path.as_ref();
+        let failed = |errno| ReadError::new("list", self.path.join(path), errno);
+        let fd = self.open_with(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::new(fd).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_captured_tree_cannot_lead_outside() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("proc")).unwrap();
+        symlink("/etc/passwd", dir.path().join("proc/meminfo")).unwrap();
+        let root = Root::captured(dir.path()).unwrap();
+        assert!(root.read("proc/meminfo").unwrap_err().is_gone());
+        assert!(root.read("../../etc/passwd").is_err());
+        assert_eq!(root.list("proc").unwrap(), ["meminfo"]);
+    }
+
+    #[test]
+    fn the_live_host_has_a_meminfo() {
+        assert!(
+            Root::live()
+                .read("proc/meminfo")
+                .unwrap()
+                .starts_with(b"MemTotal:")
+        );
+    }
+}

@@ -1,0 +1,5 @@
+//! Raw Linux: thin, typed wrappers of the system calls that no well-kept crate offers, and the only crate
+//! that may contain `unsafe`.
+//!
+//! Each file that needs it opts in with `#![allow(unsafe_code)]` and a `# Safety` header; every block says
+//! why each condition of its callee holds. What `rustix` already offers safely is not wrapped again.

@@ -1,0 +1,1 @@
+//! What the tests stand on: needs that are declared, and victims that check themselves.
