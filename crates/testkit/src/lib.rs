@@ -1,1 +1,20 @@
 //! What the tests stand on: needs that are declared, and victims that check themselves.
+//!
+//! A test that wants more than any machine gives says so in its first line:
+//!
+//! ```
+//! use plimsoll_testkit::need;
+//!
+//! # fn a_test() {
+//! need!(Root, Psi, Program("redis-server"));
+//! # }
+//! ```
+//!
+//! A missing need skips the test loudly and is counted; it never passes for a success (see [`needs`]).
+//! This crate may use `units` and `sys` and nothing else of ours, so every other crate can test with it.
+
+pub mod needs;
+mod probe;
+mod skips;
+
+pub use needs::Need;

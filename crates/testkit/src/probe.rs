@@ -1,0 +1,173 @@
+//! How each need is looked for: the thing itself is tried, never a kernel version.
+
+use crate::Need;
+use plimsoll_units::Bytes;
+use std::fs::{self, File};
+use std::path::Path;
+
+/// Why `need` is not met, or `None` where it is.
+pub(crate) fn lack(need: &Need) -> Option<String> {
+    match need {
+        Need::Root => (!is_root()).then(|| "not running as root".to_owned()),
+        Need::Psi => unreadable("/proc/pressure/memory"),
+        Need::CgroupV2Memory => absent_controller(cgroup_v2_offers("memory"), "v2", "memory"),
+        Need::CgroupV2 => cgroup2_mount(&mounts())
+            .is_none()
+            .then(|| "no cgroup v2 hierarchy is mounted".to_owned()),
+        Need::CgroupV1Memory => absent_controller(cgroup_v1_has("memory"), "v1", "memory"),
+        Need::CgroupV1Freezer => absent_controller(cgroup_v1_has("freezer"), "v1", "freezer"),
+        Need::Userfaultfd => no_userfaultfd(),
+        Need::Swap => no_swap(&fs::read_to_string("/proc/swaps").unwrap_or_default()),
+        Need::Zram => no_zram(),
+        Need::Kpageflags => unreadable("/proc/kpageflags"),
+        Need::Program(name) => no_program(name),
+        Need::MemoryFree(wanted) => {
+            let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+            too_little(available(&meminfo), *wanted)
+        }
+        Need::Lab => ["qemu-system-x86_64", "busybox", "apt-get", "dpkg-deb"]
+            .into_iter()
+            .find_map(no_program),
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn unreadable(path: &str) -> Option<String> {
+    let error = File::open(path).err()?;
+    Some(format!("{path} can't be opened: {error}"))
+}
+
+fn mounts() -> String {
+    // Mount points may hold any byte; those with others than UTF-8 are not the ones looked for.
+    String::from_utf8_lossy(&fs::read("/proc/self/mountinfo").unwrap_or_default()).into_owned()
+}
+
+/// The fields after the lone dash of a `mountinfo` line (type, source, super options) and its mount point.
+fn mount_fields(line: &str) -> Option<(&str, &str, &str)> {
+    let (before, after) = line.split_once(" - ")?;
+    let mount_point = before.split(' ').nth(4)?;
+    let mut after = after.split(' ');
+    Some((mount_point, after.next()?, after.nth(1)?))
+}
+
+fn cgroup2_mount(mountinfo: &str) -> Option<&str> {
+    mountinfo
+        .lines()
+        .filter_map(mount_fields)
+        .find_map(|(point, kind, _)| (kind == "cgroup2").then_some(point))
+}
+
+fn cgroup_v2_offers(controller: &str) -> bool {
+    let mounts = mounts();
+    let Some(mount) = cgroup2_mount(&mounts) else {
+        return false;
+    };
+    fs::read_to_string(Path::new(mount).join("cgroup.controllers"))
+        .is_ok_and(|offered| offered.split_ascii_whitespace().any(|c| c == controller))
+}
+
+fn cgroup_v1_has(controller: &str) -> bool {
+    v1_mount(&mounts(), controller).is_some()
+}
+
+fn v1_mount<'a>(mountinfo: &'a str, controller: &str) -> Option<&'a str> {
+    mountinfo
+        .lines()
+        .filter_map(mount_fields)
+        .find_map(|(point, kind, options)| {
+            let has = options.split(',').any(|option| option == controller);
+            (kind == "cgroup" && has).then_some(point)
+        })
+}
+
+fn absent_controller(present: bool, version: &str, controller: &str) -> Option<String> {
+    (!present)
+        .then(|| format!("no mounted cgroup {version} hierarchy has the {controller} controller"))
+}
+
+/// The device gives descriptors that see kernel faults (since Linux 6.1); before it, the system call did so
+/// for root. The sysctl exists wherever the system call is built in (since Linux 5.2).
+fn no_userfaultfd() -> Option<String> {
+    let device = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/userfaultfd");
+    let error = device.err()?;
+    let built_in = Path::new("/proc/sys/vm/unprivileged_userfaultfd").exists();
+    (!(built_in && is_root())).then(|| format!("/dev/userfaultfd can't be opened: {error}"))
+}
+
+fn no_swap(swaps: &str) -> Option<String> {
+    // The first line is the heading.
+    (swaps.lines().count() < 2).then(|| "no swap area is in use".to_owned())
+}
+
+fn no_zram() -> Option<String> {
+    let there = ["/sys/class/zram-control", "/sys/block/zram0"];
+    (!there.iter().any(|path| Path::new(path).exists()))
+        .then(|| "this kernel has no zram (built in or loaded)".to_owned())
+}
+
+fn no_program(name: &str) -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    (!std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
+        .then(|| format!("{name} is not on PATH"))
+}
+
+fn available(meminfo: &str) -> Bytes {
+    let line = meminfo
+        .lines()
+        .find_map(|l| l.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|l| l.trim().strip_suffix(" kB")?.parse().ok());
+    Bytes::from_kib(kib.unwrap_or_default())
+}
+
+fn too_little(available: Bytes, wanted: Bytes) -> Option<String> {
+    (available < wanted).then(|| format!("{available} of memory available, {wanted} wanted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTINFO: &str = "\
+24 1 0:22 / /proc rw,nosuid - proc proc rw
+31 24 0:27 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup rw,nsdelegate
+34 24 0:30 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory
+35 24 0:31 / /sys/fs/cgroup/systemd rw,nosuid - cgroup cgroup rw,xattr,name=systemd
+";
+
+    #[test]
+    fn hierarchies_are_found_by_type_and_options() {
+        assert_eq!(cgroup2_mount(MOUNTINFO), Some("/sys/fs/cgroup/unified"));
+        assert_eq!(v1_mount(MOUNTINFO, "memory"), Some("/sys/fs/cgroup/memory"));
+        assert_eq!(v1_mount(MOUNTINFO, "freezer"), None);
+        assert_eq!(cgroup2_mount("nonsense\n\n - \n"), None);
+    }
+
+    #[test]
+    fn swap_is_more_than_its_heading() {
+        let heading = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+        assert!(no_swap(heading).is_some());
+        let used = format!("{heading}/dev/zram0   partition\t1048572\t\t0\t\t-2\n");
+        assert_eq!(no_swap(&used), None);
+    }
+
+    #[test]
+    fn memory_is_compared_with_what_is_available() {
+        let meminfo = "MemTotal:  2048 kB\nMemAvailable:  1024 kB\n";
+        assert_eq!(available(meminfo), Bytes::from_kib(1024));
+        assert_eq!(too_little(available(meminfo), Bytes::from_kib(1024)), None);
+        assert!(too_little(available(meminfo), Bytes::from_kib(1025)).is_some());
+        assert_eq!(available("MemAvailable: lots"), Bytes::ZERO);
+    }
+
+    #[test]
+    fn programs_are_looked_for_on_path() {
+        assert_eq!(no_program("sh"), None);
+        assert!(no_program("no-such-program-anywhere").is_some());
+    }
+}
