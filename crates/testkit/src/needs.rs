@@ -151,7 +151,7 @@ pub fn skip(test: &str, needs: &[Need]) -> bool {
 /// [`Need`]: `need!(Root, Userfaultfd, Program("redis-server"), MemoryFree(Bytes::from_mib(2048)))`.
 #[macro_export]
 macro_rules! need {
-    ($($need:ident $(($argument:expr))?),+ $(,)?) => {
+    ($($need:ident $(($argument:expr))?),+ $(,)?) => {{
         // The path of a function defined here is the path of the test, whatever thread it runs on.
         fn here() {}
         if $crate::needs::skip(
@@ -160,7 +160,7 @@ macro_rules! need {
         ) {
             return;
         }
-    };
+    }};
 }
 
 #[cfg(test)]
