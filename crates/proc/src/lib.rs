@@ -6,6 +6,7 @@
 //! named after the file.
 
 mod root;
+mod tee;
 pub mod text;
 
 pub use root::{ReadError, Root};

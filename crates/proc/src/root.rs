@@ -1,5 +1,6 @@
 //! Where readers read: the live host, or a tree captured from one.
 
+use crate::tee::{ERRORS_FILE, Errors, Tee};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -51,8 +52,16 @@ impl ReadError {
 #[derive(Debug)]
 pub struct Root {
     path: PathBuf,
-    /// The directory of a captured tree; `None` on the live host.
-    captured: Option<OwnedFd>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Live,
+    /// The live host, and what is read of it is written down.
+    Recorded(Tee),
+    /// The directory of a captured tree, and the errors that reading its host gave.
+    Captured(OwnedFd, Errors),
 }
 
 impl Root {
@@ -61,7 +70,36 @@ impl Root {
     pub fn live() -> Self {
         Self {
             path: PathBuf::from("/"),
-            captured: None,
+            source: Source::Live,
+        }
+    }
+
+    /// The host this program runs on; every file that [`Root::read`] reads is also written below `directory`, which
+    /// then is a tree for [`Root::captured`] once [`Root::finish_recording`] has said so.
+    #[must_use]
+    pub fn recorded(directory: OwnedFd) -> Self {
+        Self {
+            path: PathBuf::from("/"),
+            source: Source::Recorded(Tee::new(directory)),
+        }
+    }
+
+    /// Whether everything that was read is in the recorded tree, as far as this root records at all.
+    ///
+    /// # Errors
+    /// The first thing that could not be written: a full disk, for one.
+    pub fn finish_recording(&self) -> Result<(), ReadError> {
+        let Source::Recorded(tee) = &self.source else {
+            return Ok(());
+        };
+        tee.finish()
+            .map_err(|(path, error)| ReadError::new("record", path, error))
+    }
+
+    /// Writes `bytes` down as if they had been read from `path`: for those who read an open file again and again.
+    pub fn record(&self, path: impl AsRef<Path>, bytes: &[u8]) {
+        if let Source::Recorded(tee) = &self.source {
+            tee.file(path.as_ref(), bytes);
         }
     }
 
@@ -73,16 +111,22 @@ impl Root {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
         let dir = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| ReadError::new("open the captured tree", path.to_owned(), errno))?;
-        Ok(Self {
+        let mut root = Self {
             path: path.to_owned(),
-            captured: Some(dir),
-        })
+            source: Source::Captured(dir, Errors::default()),
+        };
+        if let Ok(bytes) = root.read(ERRORS_FILE)
+            && let Source::Captured(_, errors) = &mut root.source
+        {
+            *errors = serde_json::from_slice(&bytes).unwrap_or_default();
+        }
+        Ok(root)
     }
 
     /// Whether this is the running host: only there can be looked at what is no file.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        self.captured.is_none()
+        !matches!(self.source, Source::Captured(..))
     }
 
     /// Opens a file for reading; never blocks on a FIFO that lies in its place.
@@ -96,14 +140,34 @@ impl Root {
 
     fn open_with(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, ReadError> {
         let flags = flags | OFlags::CLOEXEC;
-        match &self.captured {
-            None => rustix::fs::open(self.path.join(path), flags, Mode::empty()),
-            Some(dir) => {
-                let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-                rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve)
+        match &self.source {
+            Source::Live | Source::Recorded(_) => {
+                rustix::fs::open(self.path.join(path), flags, Mode::empty())
             }
+            Source::Captured(dir, errors) => errors.get(path).map_or_else(
+                || {
+                    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+                    rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve)
+                },
+                Err,
+            ),
         }
-        .map_err(|errno| ReadError::new("open", self.path.join(path), errno))
+        .map_err(|errno| self.failed("open", path, errno))
+    }
+
+    fn failed(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        error: impl Into<std::io::Error>,
+    ) -> ReadError {
+        let error = ReadError::new(operation, self.path.join(path), error);
+        if let Source::Recorded(tee) = &self.source
+            && !error.is_gone()
+        {
+            tee.error(path, &error.source);
+        }
+        error
     }
 
     /// The whole of a file.
@@ -125,7 +189,8 @@ impl Root {
         bytes.clear();
         self.open(path)?
             .read_to_end(bytes)
-            .map_err(|error| ReadError::new("read", self.path.join(path), error))?;
+            .map_err(|error| self.failed("read", path, error))?;
+        self.record(path, bytes);
         Ok(())
     }
 
@@ -136,7 +201,7 @@ impl Root {
     pub fn list(&self, path: impl AsRef<Path>) -> Result<Vec<OsString>, ReadError> {
         use std::os::unix::ffi::OsStringExt;
         let path = path.as_ref();
-        let failed = |errno| ReadError::new("list", self.path.join(path), errno);
+        let failed = |errno| self.failed("list", path, errno);
         let fd = self.open_with(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::new(fd).map_err(failed)? {
@@ -144,6 +209,9 @@ impl Root {
             if name != b"." && name != b".." {
                 names.push(OsString::from_vec(name));
             }
+        }
+        if let Source::Recorded(tee) = &self.source {
+            tee.directory(path);
         }
         Ok(names)
     }
@@ -163,6 +231,40 @@ mod tests {
         assert!(root.read("proc/meminfo").unwrap_err().is_gone());
         assert!(root.read("../../etc/passwd").is_err());
         assert_eq!(root.list("proc").unwrap(), ["meminfo"]);
+    }
+
+    #[test]
+    fn what_is_recorded_reads_back_the_same_refusals_included() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || rustix::fs::open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
+        let live = Root::recorded(open());
+        let version = live.read("proc/version").unwrap();
+        live.list("proc/self/fd").unwrap();
+        // /proc/self/mem opens for its owner, and address 0 can't be read: EIO
+        assert!(live.read("proc/self/mem").is_err());
+        assert!(live.read("proc/no-such-file").unwrap_err().is_gone());
+        live.finish_recording().unwrap();
+
+        let replay = Root::captured(dir.path()).unwrap();
+        assert_eq!(replay.read("/proc/./version").unwrap(), version);
+        assert_eq!(replay.list("proc/self/fd").unwrap().len(), 0);
+        let refused = replay.read("proc/self/mem").unwrap_err();
+        assert_eq!(
+            refused.source.raw_os_error(),
+            Some(Errno::IO.raw_os_error())
+        );
+        assert!(replay.read("proc/no-such-file").unwrap_err().is_gone());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("proc/version")).unwrap();
+        let fd = rustix::fs::open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
+        let live = Root::recorded(fd);
+        live.read("proc/version").unwrap();
+        let told = live.finish_recording().unwrap_err();
+        assert_eq!(told.to_string(), "cannot record proc/version");
     }
 
     #[test]
