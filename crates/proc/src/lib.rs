@@ -5,8 +5,11 @@
 //! keep what they don't know, and give `Option` for what a kernel may lack. One kernel file, one module,
 //! named after the file.
 
+mod dir;
+pub mod mountinfo;
 mod root;
 mod tee;
 pub mod text;
 
+pub use dir::{Dir, DirId};
 pub use root::{ReadError, Root};

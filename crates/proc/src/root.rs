@@ -1,9 +1,10 @@
 //! Where readers read: the live host, or a tree captured from one.
 
+use crate::Dir;
 use crate::tee::{ERRORS_FILE, Errors, Tee};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -155,7 +156,32 @@ impl Root {
         .map_err(|errno| self.failed("open", path, errno))
     }
 
-    fn failed(
+    /// Opens `name` in an open directory, never through a symlink; `path` is where that lies below the root.
+    pub(crate) fn open_in(
+        &self,
+        dir: &OwnedFd,
+        name: &OsStr,
+        path: &Path,
+        flags: OFlags,
+    ) -> Result<OwnedFd, ReadError> {
+        let recorded_error = match &self.source {
+            Source::Captured(_, errors) => errors.get(path),
+            Source::Live | Source::Recorded(_) => None,
+        };
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        recorded_error
+            .map_or_else(|| rustix::fs::openat(dir, name, flags, Mode::empty()), Err)
+            .map_err(|errno| self.failed("open", path, errno))
+    }
+
+    /// Notes that a directory was listed, for the tree that is being recorded.
+    pub(crate) fn record_directory(&self, path: &Path) {
+        if let Source::Recorded(tee) = &self.source {
+            tee.directory(path);
+        }
+    }
+
+    pub(crate) fn failed(
         &self,
         operation: &'static str,
         path: &Path,
@@ -194,6 +220,16 @@ impl Root {
         Ok(())
     }
 
+    /// Opens a directory, to be read below by name and whatever happens to the path that led to it.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn open_dir(&self, path: impl AsRef<Path>) -> Result<Dir<'_>, ReadError> {
+        let path = path.as_ref();
+        let fd = self.open_with(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        Ok(Dir::new(self, fd, path.to_owned()))
+    }
+
     /// The names in a directory, in no order, without `.` and `..`.
     ///
     /// # Errors
@@ -210,9 +246,7 @@ impl Root {
                 names.push(OsString::from_vec(name));
             }
         }
-        if let Source::Recorded(tee) = &self.source {
-            tee.directory(path);
-        }
+        self.record_directory(path);
         Ok(names)
     }
 }
