@@ -2,4 +2,5 @@
 //!
 //! [`look`] holds the shape that people and programs see (`plimsoll.look/1`); the other modules fill it.
 
+pub mod host;
 pub mod look;
