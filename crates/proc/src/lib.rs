@@ -6,8 +6,10 @@
 //! named after the file.
 
 mod dir;
+pub mod found;
 pub mod mountinfo;
 mod root;
+pub mod sysvipc_shm;
 mod tee;
 pub mod text;
 
