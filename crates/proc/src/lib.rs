@@ -8,6 +8,7 @@
 mod dir;
 pub mod found;
 pub mod mountinfo;
+pub mod process;
 mod root;
 pub mod sysvipc_shm;
 mod tee;
