@@ -26,6 +26,9 @@ pub(crate) struct Errors(BTreeMap<String, i32>);
 
 impl Errors {
     pub(crate) fn get(&self, path: &Path) -> Option<Errno> {
+        if self.0.is_empty() {
+            return None; // the usual case, and a path may be long
+        }
         let errno = self.0.get(&key(path))?;
         Some(Errno::from_raw_os_error(*errno))
     }
