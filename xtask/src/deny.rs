@@ -1,6 +1,6 @@
 //! What may come into the tree of dependencies: `deny.toml`, by cargo-deny where it is installed.
 //!
-//! cargo-deny takes longer to build than all else that CI does, so where it is missing the lists of
+//! cargo-deny is a large program to build on a bare machine, so where it is missing the lists of
 //! `deny.toml` that need no network are enforced here: licences, duplicate versions, sources.
 
 use crate::metadata::{Metadata, Package};
