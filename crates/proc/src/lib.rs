@@ -5,14 +5,27 @@
 //! keep what they don't know, and give `Option` for what a kernel may lack. One kernel file, one module,
 //! named after the file.
 
+pub mod balloon;
+pub mod boot_log;
+mod counters;
 mod dir;
 pub mod found;
+pub mod host;
+pub mod kmsg;
+pub mod meminfo;
 pub mod mountinfo;
+pub mod page_counters;
+pub mod page_size;
 pub mod process;
 mod root;
+pub mod slabinfo;
 pub mod sysvipc_shm;
 mod tee;
 pub mod text;
+pub mod vmallocinfo;
+pub mod vmstat;
+pub mod zoneinfo;
+pub mod zram;
 
 pub use dir::{Dir, DirId};
 pub use root::{ReadError, Root};

@@ -20,7 +20,11 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    fn new(operation: &'static str, path: PathBuf, source: impl Into<std::io::Error>) -> Self {
+    pub(crate) fn new(
+        operation: &'static str,
+        path: PathBuf,
+        source: impl Into<std::io::Error>,
+    ) -> Self {
         Self {
             operation,
             path,

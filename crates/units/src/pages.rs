@@ -2,9 +2,11 @@
 
 use crate::Bytes;
 use serde::{Deserialize, Serialize};
+use std::iter::Sum;
 use std::num::NonZeroU64;
+use std::ops::Add;
 
-/// A number of base pages.
+/// A number of base pages. Sums saturate.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -16,6 +18,19 @@ impl Pages {
     #[must_use]
     pub const fn bytes(self, size: PageSize) -> Bytes {
         Bytes(self.0.saturating_mul(size.0.get()))
+    }
+}
+
+impl Add for Pages {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sum for Pages {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), Add::add)
     }
 }
 
