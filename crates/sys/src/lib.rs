@@ -4,4 +4,10 @@
 //! Each file that needs it opts in with `#![allow(unsafe_code)]` and a `# Safety` header; every block says
 //! why each condition of its callee holds. What `rustix` already offers safely is not wrapped again.
 
+pub mod pagemap;
 pub mod ptrace;
+pub mod uffd;
+pub mod vm;
+
+mod span;
+pub use span::Span;
