@@ -94,6 +94,45 @@ impl<'r> Dir<'r> {
         Ok(())
     }
 
+    /// The beginning of the file `name`, `limit` bytes at most: for what its owner can make as long as it likes.
+    ///
+    /// # Errors
+    /// As [`Dir::read_into`].
+    pub fn read_start(
+        &self,
+        name: &OsStr,
+        limit: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        let path = self.path.join(name);
+        bytes.clear();
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        File::from(self.root.open_in(&self.fd, name, &path, flags)?)
+            .take(limit)
+            .read_to_end(bytes)
+            .map_err(|error| self.root.failed("read", &path, error))?;
+        self.root.record(&path, bytes);
+        Ok(())
+    }
+
+    /// The file `name`, to be read bit by bit: for what is too long to be held. Only where it is recorded it is
+    /// read whole first.
+    ///
+    /// # Errors
+    /// As `openat(2)`, and where it is recorded as [`Dir::read_into`].
+    pub fn stream(&self, name: &OsStr) -> Result<Box<dyn Read>, ReadError> {
+        if self.root.is_recorded() {
+            let mut bytes = Vec::new();
+            self.read_into(name, &mut bytes)?;
+            return Ok(Box::new(std::io::Cursor::new(bytes)));
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let fd = self
+            .root
+            .open_in(&self.fd, name, &self.path.join(name), flags)?;
+        Ok(Box::new(File::from(fd)))
+    }
+
     /// The names of the directories in this one, in no order.
     ///
     /// Where the file system does not tell (`DT_UNKNOWN`) a name may be no directory: [`Dir::open_dir`]

@@ -16,6 +16,7 @@ pub mod meminfo;
 pub mod mountinfo;
 pub mod page_counters;
 pub mod page_size;
+pub mod passwd;
 pub mod process;
 mod root;
 pub mod slabinfo;

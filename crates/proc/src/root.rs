@@ -134,6 +134,11 @@ impl Root {
         !matches!(self.source, Source::Captured(..))
     }
 
+    /// Whether what is read is also written down.
+    pub(crate) fn is_recorded(&self) -> bool {
+        matches!(self.source, Source::Recorded(_))
+    }
+
     /// Opens a file for reading; never blocks on a FIFO that lies in its place.
     ///
     /// # Errors

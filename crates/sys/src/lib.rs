@@ -4,6 +4,7 @@
 //! Each file that needs it opts in with `#![allow(unsafe_code)]` and a `# Safety` header; every block says
 //! why each condition of its callee holds. What `rustix` already offers safely is not wrapped again.
 
+pub mod kcmp;
 pub mod pagemap;
 pub mod ptrace;
 pub mod uffd;

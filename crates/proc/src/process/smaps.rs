@@ -9,7 +9,10 @@ use super::Malformed;
 use super::maps::Mapping;
 use super::vm_flags::VmFlags;
 use crate::text;
+use crate::{Dir, ReadError};
 use plimsoll_units::Bytes;
+use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::io::{ErrorKind, Read};
 
 /// Memory of a mapping, or of all of them (`smaps_rollup`), in bytes. What older kernels lack is `None`.
@@ -173,12 +176,39 @@ pub fn parse(text: &[u8]) -> impl Iterator<Item = Result<Smap<'_>, Malformed>> {
 /// Why a stream of `smaps` ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// The file could not be read on; a process that ended gives `ESRCH`.
+    /// The file could not be opened.
+    #[error(transparent)]
+    Open(#[from] ReadError),
+    /// The file could not be read on.
     #[error("cannot read smaps")]
     Read(#[source] std::io::Error),
     /// The file holds something else.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+}
+
+impl StreamError {
+    /// Whether the process has ended: a normal outcome, not a fault.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Open(error) => error.is_gone(),
+            Self::Read(error) => error.raw_os_error() == Some(Errno::SRCH.raw_os_error()),
+            Self::Malformed(_) => false,
+        }
+    }
+}
+
+/// [`stream`]s the `smaps` of the process whose directory this is.
+///
+/// # Errors
+/// As [`stream`], and when the file can't be opened.
+pub fn stream_file(
+    dir: &Dir<'_>,
+    block: &mut Vec<u8>,
+    visit: impl FnMut(&Smap<'_>),
+) -> Result<(), StreamError> {
+    stream(dir.stream(OsStr::new("smaps"))?, block, visit)
 }
 
 /// Reads `smaps` block by block and hands each record to `visit`. `block` is the buffer, kept by the caller
@@ -198,7 +228,10 @@ pub fn stream(
         let free = block.get_mut(held..).unwrap_or_default();
         let got = match file.read(free) {
             Ok(got) => got,
-            Err(error) if error.kind() == ErrorKind::Interrupted => 0,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                block.truncate(held);
+                continue;
+            }
             Err(error) => return Err(StreamError::Read(error)),
         };
         block.truncate(held.saturating_add(got));
