@@ -4,9 +4,10 @@ use crate::format::Pids;
 use crate::mount::{self, Hierarchy, Version};
 use crate::walk::{self, Visit};
 use crate::{Error, v1, v2};
-use plimsoll_proc::{Dir, DirId, Root};
+use plimsoll_proc::{Dir, DirId, Root, cgroups};
 use plimsoll_units::{Bytes, Limit};
 use std::ffi::OsString;
+use std::path::Path;
 
 /// All groups with a memory controller.
 #[derive(Debug, Default)]
@@ -26,6 +27,9 @@ pub struct Tree {
     pub groups: Vec<Group>,
     /// Groups that were removed during the walk.
     pub vanished: u64,
+    /// How many groups of the whole hierarchy are removed and still refer to memory: v1 counts them in
+    /// `/proc/cgroups` only, v2 in each group's `cgroup.stat`.
+    pub dying: Option<u64>,
 }
 
 /// One group.
@@ -102,7 +106,8 @@ impl Sample {
     fn add(&mut self, root: &Root, hierarchy: Hierarchy) {
         match hierarchy.open(root) {
             Ok(top) => {
-                let (tree, errors) = Tree::read(hierarchy, top);
+                let (mut tree, errors) = Tree::read(hierarchy, top);
+                tree.dying = dying(root, &tree);
                 self.trees.push(tree);
                 self.errors.extend(errors);
             }
@@ -127,9 +132,21 @@ impl Tree {
             hierarchy,
             groups,
             vanished: seen.vanished,
+            dying: None,
         };
         (tree, errors)
     }
+}
+
+/// The groups that a v1 hierarchy counts and does not show; `None` where only a part of it is mounted.
+fn dying(root: &Root, tree: &Tree) -> Option<u64> {
+    if tree.hierarchy.version != Version::V1 || tree.hierarchy.root != Path::new("/") {
+        return None;
+    }
+    let text = root.read("proc/cgroups").ok()?;
+    let memory = cgroups::parse(&text).find(|controller| controller.name == b"memory")?;
+    let shown = u64::try_from(tree.groups.len()).ok()?;
+    Some(memory.groups.saturating_sub(shown))
 }
 
 impl Group {

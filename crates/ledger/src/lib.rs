@@ -2,5 +2,6 @@
 //!
 //! [`look`] holds the shape that people and programs see (`plimsoll.look/1`); the other modules fill it.
 
+pub mod groups;
 pub mod host;
 pub mod look;

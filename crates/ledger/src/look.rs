@@ -147,31 +147,53 @@ pub struct Process {
     pub pss_bytes: Option<Bytes>,
 }
 
-/// One control group.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// One control group. Its figures include those of all groups below it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Group {
-    /// Path below the controller's mount.
+    /// As `/proc/PID/cgroup` shows it.
     pub path: String,
     /// 1 or 2.
     pub version: u8,
-    /// What is charged to it, children included.
-    pub current_bytes: Bytes,
-    /// Anonymous and shared memory.
+    /// What is charged to it; `null` for the root of v2, which the kernel does not count.
+    pub current_bytes: Option<Bytes>,
+    /// Anonymous and shared memory, and huge pages where they are charged.
     pub user_bytes: Option<Bytes>,
-    /// Kernel memory without dentries and inodes; sockets included.
+    /// Kernel memory without dentries and inodes; sockets included. On v1 dentries and inodes are in it, since
+    /// that has one counter for all.
     pub kernel_bytes: Option<Bytes>,
-    /// Page cache without shared memory.
+    /// Page cache without shared memory and swap cache.
     pub page_cache_bytes: Option<Bytes>,
-    /// Dentries, inodes and other reclaimable slab.
+    /// Dentries, inodes and other reclaimable slab; `null` on v1.
     pub dentry_inode_bytes: Option<Bytes>,
-    /// `memory.max` or `memory.limit_in_bytes`; `null` for none.
+    /// Swapped out.
+    pub swap_bytes: Option<Bytes>,
+    /// Its own `memory.max` or `memory.limit_in_bytes`; `null` for none.
     pub ram_limit_bytes: Option<Bytes>,
-    /// Swap the group may use; `null` for none.
+    /// The tightest of its own limit and those of the groups above it; `null` for none.
+    pub ram_limit_effective_bytes: Option<Bytes>,
+    /// Swap that it may use beside its RAM; `null` for no limit. On v1 the part of the limit on both that is
+    /// beyond the one on RAM.
     pub swap_limit_bytes: Option<Bytes>,
-    /// Charged memory that no process in it (or below) owns.
+    /// Processes in it.
+    pub processes: Option<u64>,
+    /// Charged memory that no process in it owns, at the least: the sum of `unowned`.
     pub unowned_bytes: Option<Bytes>,
-    /// Removed groups that still hold memory and are charged here.
+    /// The same by kind.
+    pub unowned: Option<Unowned>,
+    /// Removed groups that still hold memory and are charged here; on v1 known for the root only.
     pub dying_children: Option<u64>,
+}
+
+/// What a group holds and no process in it owns: left by processes that ended or moved away, or cached for nobody.
+/// Inferred, and at the least this much: memory that several processes share counts for each of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Unowned {
+    /// Anonymous memory.
+    pub anon_bytes: Bytes,
+    /// tmpfs files, System V segments and memfds that no process in it maps.
+    pub shmem_bytes: Bytes,
+    /// Page cache that no process in it maps.
+    pub page_cache_bytes: Bytes,
 }
 
 /// Something that was not seen.

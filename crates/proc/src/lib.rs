@@ -7,6 +7,7 @@
 
 pub mod balloon;
 pub mod boot_log;
+pub mod cgroups;
 mod counters;
 mod dir;
 pub mod found;
