@@ -1,0 +1,173 @@
+//! The command line: help, completions and man pages all come from these definitions.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Keeps the work on a Linux host alive when memory runs out
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Plimsoll {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 could not be done, nothing was changed; 2 wrong usage; 3 not permitted;
+4 refused, something stands in the way; 5 a fault inside Plimsoll.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Look(Look),
+    Capture(Capture),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: plimsoll completions bash > /etc/bash_completion.d/plimsoll")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory
+    #[command(after_help = "Example: plimsoll man /usr/local/share/man/man1")]
+    Man {
+        /// An existing directory
+        dir: PathBuf,
+    },
+}
+
+/// Show who owns every page of RAM
+///
+/// Disjoint owners that sum to all of RAM; what no owner claims is printed as `unattributed`, never
+/// hidden. A size without a mark is counted by the kernel; `~` is worked out from what the kernel shows;
+/// `?` is there, but its holder is not known. Without root it shows what it can, and ends with what it
+/// did not see and what root would add.
+#[derive(Debug, Args)]
+#[command(after_long_help = LOOK_EXAMPLES)]
+pub(crate) struct Look {
+    /// What to look at in depth: processes, groups, commit, slab, a process id, or a cgroup's path
+    ///
+    /// processes  who holds anonymous memory
+    /// groups     what each cgroup is charged, its limits, and what it holds that no process in it owns
+    /// commit     what the kernel has promised, recomputed from every mapping (reads every smaps)
+    /// slab       the kernel's own caches
+    /// PID        one process
+    /// CGROUP     one group, named by its path, which begins with a slash
+    #[arg(value_name = "VIEW", verbatim_doc_comment, value_parser = View::parse)]
+    pub(crate) view: Option<View>,
+
+    /// Add one line of plain words for each owner
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// Print one JSON document, schema plimsoll.look/1 (docs/look-json.md); with --watch one a line
+    #[arg(long, conflicts_with = "explain")]
+    pub(crate) json: bool,
+
+    /// Look again every so many seconds until interrupted
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = seconds)]
+    pub(crate) watch: Option<Duration>,
+
+    /// Read a tree that `plimsoll capture` wrote instead of this host
+    #[arg(long, value_name = "DIR", conflicts_with = "watch")]
+    pub(crate) root: Option<PathBuf>,
+
+    /// Group the processes
+    #[arg(long, value_name = "WHAT", default_value = "process")]
+    pub(crate) by: By,
+
+    /// Add each process's proportional share of what it shares; costs about 13 ms a GiB, so big
+    /// processes are passed over and named unless `--pss=all`
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "cheap")]
+    pub(crate) pss: Option<Pss>,
+}
+
+const LOOK_EXAMPLES: &str = "\
+Examples:
+  plimsoll look                       the whole of RAM, biggest owner first
+  plimsoll look --explain             the same, with a line of plain words for each owner
+  plimsoll look processes --by user   who uses how much
+  plimsoll look commit                promises, and memory that Committed_AS does not see
+  plimsoll look /user.slice           one cgroup
+  plimsoll look --watch=1             refresh every second
+  plimsoll look --json | jq .host.unattributed_bytes
+  plimsoll look --root DIR            the account of a captured host";
+
+/// Write down what `look` reads, to look at it later or elsewhere
+///
+/// DIR becomes a tree that `plimsoll look --root DIR` reads to the same account: the memory files of
+/// /proc and /sys, and what was found about pipes and sockets. It appears complete or not at all.
+/// It holds command lines, user names, paths of mapped files and cgroup names of all processes that you
+/// may read: look through it before you hand it on. Environments, open file contents and memory are
+/// never read. Directories are made 0700, files 0600.
+#[derive(Debug, Args)]
+#[command(after_long_help = CAPTURE_EXAMPLES)]
+pub(crate) struct Capture {
+    /// A directory that does not exist yet, or is empty
+    pub(crate) dir: PathBuf,
+
+    /// Print one JSON document, schema plimsoll.capture/1
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const CAPTURE_EXAMPLES: &str = "\
+Examples:
+  plimsoll capture /var/tmp/full-host
+  plimsoll look --root /var/tmp/full-host commit
+  tar -C /var/tmp -czf full-host.tar.gz full-host    to send it to somebody you trust";
+
+/// What to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum View {
+    Processes,
+    Groups,
+    Commit,
+    Slab,
+    Process(u32),
+    Group(String),
+}
+
+impl View {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "processes" => Self::Processes,
+            "groups" => Self::Groups,
+            "commit" => Self::Commit,
+            "slab" => Self::Slab,
+            path if path.starts_with('/') => Self::Group(path.to_owned()),
+            pid => Self::Process(pid.parse().map_err(|_| {
+                "write processes, groups, commit, slab, a process id, or a cgroup's path that begins with /"
+            })?),
+        })
+    }
+}
+
+/// How processes are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// Each for itself
+    Process,
+    /// All of one cgroup
+    Cgroup,
+    /// All of one user
+    User,
+    /// With their descendants
+    Tree,
+}
+
+/// Whose proportional share is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pss {
+    /// Of processes that cost little
+    Cheap,
+    /// Of all, whatever it costs
+    All,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    if (0.1..=86_400.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("from 0.1 to 86400 seconds".to_owned())
+    }
+}

@@ -1,0 +1,95 @@
+//! `plimsoll look`: reads, accounts, shows; once or again and again.
+
+mod commit;
+#[cfg(test)]
+mod fixture;
+mod forest;
+mod groups;
+mod host;
+mod processes;
+#[cfg(test)]
+mod tests;
+
+use crate::args::{self, View};
+use crate::failure::{Failure, Kind};
+use crate::gather::{Gatherer, Wanted};
+use crate::terminal::{self, Terminal};
+use plimsoll_ledger::look::{Look, Unseen};
+use plimsoll_proc::Root;
+use std::fmt::Write;
+use std::thread::sleep;
+
+/// Looks as asked.
+pub(crate) fn run(args: &args::Look) -> Result<(), Failure> {
+    let root = match &args.root {
+        Some(dir) => Root::captured(dir)?,
+        None => Root::live(),
+    };
+    let mut gatherer = Gatherer::new(&root)?;
+    loop {
+        let look = gatherer.look(&Wanted::of(args))?;
+        terminal::print(&shown(&look, args)?)?;
+        let Some(pause) = args.watch else {
+            return Ok(());
+        };
+        sleep(pause);
+    }
+}
+
+/// One look as text.
+fn shown(look: &Look, args: &args::Look) -> Result<String, Failure> {
+    if args.json {
+        return json(look, args.watch.is_some());
+    }
+    let terminal = Terminal::of_stdout();
+    let mut text = view(look, args, &terminal)?;
+    text.push_str(&unseen(&look.unseen));
+    Ok(if args.watch.is_some() {
+        in_place(&text)
+    } else {
+        text
+    })
+}
+
+fn view(look: &Look, args: &args::Look, terminal: &Terminal) -> Result<String, Failure> {
+    Ok(match &args.view {
+        None => host::view(&look.host, args.explain, terminal),
+        Some(View::Processes) => processes::view(&look.processes, args.by, terminal),
+        Some(View::Groups) => groups::view(&look.groups, args.explain, terminal),
+        Some(View::Commit) => match &look.commit {
+            Some(account) => commit::view(account, args.explain, terminal),
+            None => "The commit account could not be read.\n".to_owned(),
+        },
+        Some(_) => todo!(),
+    })
+}
+
+/// One document, on one line where more follow.
+fn json(look: &Look, many: bool) -> Result<String, Failure> {
+    let written = if many {
+        serde_json::to_string(look)
+    } else {
+        serde_json::to_string_pretty(look)
+    };
+    let mut text = written.map_err(|error| Failure::new(Kind::Fault, error))?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// What was not seen; empty when all was.
+fn unseen(unseen: &[Unseen]) -> String {
+    if unseen.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("\nNot seen:\n");
+    for Unseen { what, why } in unseen {
+        let _ = writeln!(text, "  {what}: {why}"); // writing to a String can't fail
+    }
+    text
+}
+
+/// Draws over what was there before: every line is cleared behind its end, and all below the last. The cursor is neither
+/// hidden nor moved elsewhere, so there is nothing to put back when Ctrl-C ends us.
+fn in_place(text: &str) -> String {
+    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
+}
