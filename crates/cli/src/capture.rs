@@ -1,8 +1,140 @@
 //! `plimsoll capture`: one look, and the bytes it was made from.
+//!
+//! Everything is written into a directory beside the one that was asked for, which takes its name at the end: so DIR is complete
+//! or as it was. What a replay has to say is kept too (`plimsoll/look.json`), for comparison.
 
 use crate::args;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
+use crate::gather::{Gatherer, Wanted};
+use crate::terminal;
+use anyhow::Context;
+use plimsoll_proc::{Recorded, Root};
+use rustix::fs::{Mode, OFlags};
+use serde::Serialize;
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
-pub(crate) fn run(_args: &args::Capture) -> Result<(), Failure> {
+/// Where a captured tree keeps the account as it was made live.
+pub(crate) const LOOK_FILE: &str = "plimsoll/look.json";
+
+/// Captures as asked.
+pub(crate) fn run(args: &args::Capture) -> Result<(), Failure> {
+    refuse_unless_new_or_empty(&args.dir)?;
+    let aside = Aside::new(&args.dir)?;
+    let recorded = write(&aside.path)?;
+    aside.take_its_place(&args.dir)?;
+    terminal::print(&told(args, recorded)?)?;
     Ok(())
+}
+
+fn write(into: &Path) -> Result<Recorded, Failure> {
+    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(into, flags, Mode::empty())
+        .map_err(std::io::Error::from)
+        .with_context(|| format!("cannot open {}", into.display()))
+        .map_err(|error| Failure::new(Kind::Failed, error))?;
+    let root = Root::recorded(directory);
+    let look = Gatherer::new(&root)?.look(&Wanted::everything())?;
+    let look = serde_json::to_vec(&look).map_err(|error| Failure::new(Kind::Fault, error))?;
+    root.record(LOOK_FILE, &look);
+    Ok(root.finish_recording()?)
+}
+
+fn refuse_unless_new_or_empty(dir: &Path) -> Result<(), Failure> {
+    match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::message(
+            Kind::Refused,
+            format_args!("{} is not empty", dir.display()),
+        )
+        .hint("name a directory that does not exist yet; nothing was written")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(cannot("use", dir, error)),
+    }
+}
+
+/// The directory that is written into; it is removed again unless it took its place.
+struct Aside {
+    path: PathBuf,
+    in_place: bool,
+}
+
+impl Aside {
+    fn new(target: &Path) -> Result<Self, Failure> {
+        let name = target.file_name().ok_or_else(|| {
+            Failure::message(
+                Kind::Usage,
+                format_args!("{} names no directory of its own", target.display()),
+            )
+        })?;
+        let mut aside = std::ffi::OsString::from(".");
+        aside.push(name);
+        aside.push(format!(".partial-{}", std::process::id()));
+        let path = target.with_file_name(aside);
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| cannot("make", &path, error))?;
+        Ok(Self {
+            path,
+            in_place: false,
+        })
+    }
+
+    /// `rename(2)` puts a directory in the place of an empty one, and of nothing else.
+    fn take_its_place(mut self, target: &Path) -> Result<(), Failure> {
+        fs::rename(&self.path, target)
+            .map_err(|error| cannot("put the capture at", target, error))?;
+        self.in_place = true;
+        Ok(())
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if !self.in_place {
+            let _ = fs::remove_dir_all(&self.path); // the failure that led here is what is told
+        }
+    }
+}
+
+fn cannot(operation: &str, path: &Path, error: std::io::Error) -> Failure {
+    let kind = match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Kind::NotPermitted,
+        _ => Kind::Failed,
+    };
+    let context = format!("cannot {operation} {}", path.display());
+    Failure::new(kind, anyhow::Error::new(error).context(context))
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    schema: &'static str,
+    dir: &'a str,
+    files: u64,
+    content_bytes: u64,
+}
+
+fn told(args: &args::Capture, recorded: Recorded) -> Result<String, Failure> {
+    let dir = args.dir.display().to_string();
+    if args.json {
+        let told = Told {
+            schema: "plimsoll.capture/1",
+            dir: &dir,
+            files: recorded.files,
+            content_bytes: recorded.bytes.get(),
+        };
+        let text = serde_json::to_string_pretty(&told)
+            .map_err(|error| Failure::new(Kind::Fault, error))?;
+        return Ok(text + "\n");
+    }
+    Ok(format!(
+        "Captured {} files, {}, in {dir}\n\
+         It holds, of every process that you may read: command line, user, cgroup, and the paths of the files it maps.\n\
+         It holds no environment, no file's content and no memory. Look through it before you hand it on.\n\
+         See it: plimsoll look --root {dir}\n",
+        recorded.files, recorded.bytes,
+    ))
 }

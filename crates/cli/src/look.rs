@@ -6,7 +6,10 @@ mod fixture;
 mod forest;
 mod groups;
 mod host;
+mod one_group;
+mod one_process;
 mod processes;
+mod slab;
 #[cfg(test)]
 mod tests;
 
@@ -60,7 +63,9 @@ fn view(look: &Look, args: &args::Look, terminal: &Terminal) -> Result<String, F
             Some(account) => commit::view(account, args.explain, terminal),
             None => "The commit account could not be read.\n".to_owned(),
         },
-        Some(_) => todo!(),
+        Some(View::Slab) => slab::view(&look.host, terminal),
+        Some(View::Process(pid)) => one_process::view(look, *pid, terminal)?,
+        Some(View::Group(path)) => one_group::view(look, path, args.explain, terminal)?,
     })
 }
 

@@ -31,3 +31,4 @@ pub mod zram;
 
 pub use dir::{Dir, DirId};
 pub use root::{ReadError, Root};
+pub use tee::Recorded;

@@ -1,7 +1,7 @@
 //! Where readers read: the live host, or a tree captured from one.
 
 use crate::Dir;
-use crate::tee::{ERRORS_FILE, Errors, Tee};
+use crate::tee::{ERRORS_FILE, Errors, Recorded, Tee};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -89,13 +89,13 @@ impl Root {
         }
     }
 
-    /// Whether everything that was read is in the recorded tree, as far as this root records at all.
+    /// How much is in the recorded tree, which is complete then; nothing where this root does not record.
     ///
     /// # Errors
     /// The first thing that could not be written: a full disk, for one.
-    pub fn finish_recording(&self) -> Result<(), ReadError> {
+    pub fn finish_recording(&self) -> Result<Recorded, ReadError> {
         let Source::Recorded(tee) = &self.source else {
-            return Ok(());
+            return Ok(Recorded::default());
         };
         tee.finish()
             .map_err(|(path, error)| ReadError::new("record", path, error))

@@ -5,6 +5,7 @@
 //! [`ERRORS_FILE`]; a file that was not there is simply not in the tree. Files are 0600 and directories 0700: a
 //! capture holds what only root may have been allowed to read.
 
+use plimsoll_units::Bytes;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,15 @@ fn within_root(path: &Path) -> PathBuf {
     inside
 }
 
+/// How much a recorded tree holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Recorded {
+    /// Files.
+    pub files: u64,
+    /// What is in them.
+    pub bytes: Bytes,
+}
+
 /// Writes what is read below a directory.
 #[derive(Debug)]
 pub(crate) struct Tee {
@@ -65,6 +75,7 @@ pub(crate) struct Tee {
 #[derive(Debug, Default)]
 struct Seen {
     errors: Errors,
+    written: Recorded,
     /// The first thing that could not be written: from then on the capture is worthless.
     failure: Option<(PathBuf, io::Error)>,
 }
@@ -80,6 +91,7 @@ impl Tee {
     /// Keeps a file as it was read.
     pub(crate) fn file(&self, path: &Path, bytes: &[u8]) {
         let path = within_root(path);
+        self.seen().written.files += 1;
         let written = self.write(&path, bytes);
         self.note_failure(path, written);
     }
@@ -99,10 +111,11 @@ impl Tee {
     }
 
     /// Writes the errors down; tells whether everything up to here is in the tree.
-    pub(crate) fn finish(&self) -> Result<(), (PathBuf, io::Error)> {
+    pub(crate) fn finish(&self) -> Result<Recorded, (PathBuf, io::Error)> {
         let errors = serde_json::to_vec(&self.seen().errors).unwrap_or_default();
         self.file(Path::new(ERRORS_FILE), &errors);
-        self.seen().failure.take().map_or(Ok(()), Err)
+        let mut seen = self.seen();
+        seen.failure.take().map_or(Ok(seen.written), Err)
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -127,7 +140,9 @@ impl Tee {
             }
             other => other?,
         };
-        File::from(file).write_all(bytes)
+        File::from(file).write_all(bytes)?;
+        self.seen().written.bytes += Bytes(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        Ok(())
     }
 
     fn make_directories(&self, path: &Path) -> io::Result<()> {

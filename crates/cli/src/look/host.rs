@@ -105,7 +105,7 @@ fn is_free(owner: &&Owner) -> bool {
 fn keys(owners: &[Owner], total: Bytes, terminal: &Terminal) -> Vec<Key> {
     let cell = total.get() / u64::try_from(terminal.bar_columns()).unwrap_or(1).max(1);
     let mut own = bar::KEYS.into_iter();
-    let mut key = |owner: &Owner| {
+    let key = |owner: &Owner| {
         if is_free(&owner) {
             bar::FREE
         } else if owner.bytes.get() < cell {
@@ -114,7 +114,7 @@ fn keys(owners: &[Owner], total: Bytes, terminal: &Terminal) -> Vec<Key> {
             own.next().unwrap_or(bar::OTHERS)
         }
     };
-    owners.iter().map(|owner| key(owner)).collect()
+    owners.iter().map(key).collect()
 }
 
 /// Owners in their order, then what is free: so the bar fills from the left.
