@@ -4,11 +4,17 @@
 //! (`owners`, one row each), and what is in no counter at all, found by looking at pipes, sockets and rings,
 //! comes in as [`Discovered`]. What then is missing to `MemTotal` is `unattributed`, and is always shown.
 
+mod account;
+mod counters;
+mod figures;
 mod owners;
+mod slab;
+mod unseen;
 
 use crate::look::{Detail, Exactness, Host, Unseen};
 use plimsoll_units::Bytes;
 
+pub use account::account;
 pub use owners::{OWNERS, OwnerRow, row_of, words_of};
 
 /// What was found by looking where no counter counts.

@@ -1,0 +1,90 @@
+//! The slab by cache: the big ones by name, the rest together, and what is in no cache.
+
+use super::counters::Counters;
+use super::figures::Figure;
+use crate::look::{Detail, Exactness};
+use plimsoll_proc::text::printable;
+use plimsoll_units::Bytes;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// A cache is big from this size, or this part of RAM where that is more.
+const BIG: Bytes = Bytes::from_mib(1);
+const BIG_PART_OF_RAM: u64 = 1 << 14;
+
+/// So many of the smaller caches are named as parts of the rest.
+const NAMED_SMALL: usize = 10;
+
+/// What a shrinker can empty: names, or parts of them, of caches made with `SLAB_RECLAIM_ACCOUNT`.
+const RECLAIMABLE: [&str; 6] = [
+    "dentry",
+    "inode",
+    "buffer_head",
+    "radix_tree_node",
+    "kmalloc-rcl",
+    "extent_status",
+];
+
+/// Whether the kernel can take a cache of this name back under pressure.
+pub(super) fn is_reclaimable(cache: &str) -> bool {
+    RECLAIMABLE.iter().any(|part| cache.contains(part))
+}
+
+/// The owners that the slab is made of; one, where caches may not be read or are more than the slab can hold.
+pub(super) fn by_cache(c: &Counters<'_>) -> Vec<(String, Figure)> {
+    let slab = c.slab();
+    let families = families(c);
+    let caches: Bytes = families.values().copied().sum();
+    if families.is_empty() || caches > c.total {
+        let all = slab.map(|bytes| ("slab".to_owned(), Figure::new(bytes, Exactness::Exact)));
+        return all.into_iter().collect();
+    }
+    let limit = BIG.max(Bytes(c.total.get() / BIG_PART_OF_RAM));
+    let (big, small): (Vec<_>, Vec<_>) =
+        families.into_iter().partition(|(_, bytes)| *bytes >= limit);
+    let mut owners: Vec<_> = big
+        .into_iter()
+        .map(|(name, bytes)| {
+            (
+                format!("slab.{}", printable(&name)),
+                Figure::new(bytes, Exactness::Exact),
+            )
+        })
+        .collect();
+    owners.push(("slab.other".to_owned(), others(small)));
+    if let Some(slab) = slab {
+        let in_no_cache = Figure::new(slab - caches, Exactness::Inferred);
+        owners.push(("kmalloc_large".to_owned(), in_no_cache));
+    }
+    owners
+}
+
+fn others(mut small: Vec<(Cow<'_, [u8]>, Bytes)>) -> Figure {
+    let sum = small.iter().map(|(_, bytes)| *bytes).sum();
+    small.retain(|(_, bytes)| *bytes > Bytes::ZERO);
+    small.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    let named = small.iter().take(NAMED_SMALL).map(|(name, bytes)| Detail {
+        name: printable(name).into_owned(),
+        bytes: *bytes,
+    });
+    Figure::new(sum, Exactness::Exact).with(named.collect())
+}
+
+/// Bytes by cache; caches that are one thing under several names are taken together.
+fn families<'a>(c: &Counters<'a>) -> BTreeMap<Cow<'a, [u8]>, Bytes> {
+    let mut families = BTreeMap::new();
+    for cache in c.sample.caches().into_iter().flatten() {
+        *families.entry(family(cache.name)).or_default() += cache.bytes(c.page());
+    }
+    families
+}
+
+/// `kmalloc-64` for `kmalloc-rnd-07-64`: since Linux 6.6 a hardened kernel spreads equal sizes over sixteen caches.
+fn family(name: &[u8]) -> Cow<'_, [u8]> {
+    let size = name
+        .strip_prefix(b"kmalloc-rnd-")
+        .and_then(|rest| rest.splitn(2, |byte| *byte == b'-').nth(1));
+    size.map_or(Cow::Borrowed(name), |size| {
+        Cow::Owned([b"kmalloc-", size].concat())
+    })
+}
