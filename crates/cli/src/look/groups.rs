@@ -47,7 +47,7 @@ A group's figures include those of all groups below it.
 
 fn row(group: &Group) -> [Cell; 9] {
     [
-        group.current_bytes.into(),
+        known(group.current_bytes),
         known(group.user_bytes),
         known(group.kernel_bytes),
         known(group.page_cache_bytes),
