@@ -4,6 +4,7 @@
 
 use crate::Error;
 use plimsoll_proc::Dir;
+use plimsoll_proc::pressure::Pressure;
 use plimsoll_proc::text::{lines, number, words};
 use plimsoll_units::{Bytes, Limit};
 use std::ffi::OsStr;
@@ -39,6 +40,12 @@ impl Format for u64 {
 impl Format for Bytes {
     fn parse(text: &[u8]) -> Option<Self> {
         u64::parse(text).map(Self)
+    }
+}
+
+impl Format for Pressure {
+    fn parse(text: &[u8]) -> Option<Self> {
+        Self::parse(text)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::format::{FlatKeyed, Format, Pids, Words, byte_keys, files};
 use plimsoll_proc::Dir;
+use plimsoll_proc::pressure::Pressure;
 use plimsoll_units::{Bytes, Limit};
 
 /// The files of one group.
@@ -26,6 +27,8 @@ files!(Files {
     memory_max: Limit = "memory.max",
     /// What it holds, by kind.
     memory_stat: MemoryStat = "memory.stat",
+    /// How much of the time its processes waited for memory.
+    memory_pressure: Pressure = "memory.pressure",
     /// How often its limits, or those of groups below it, were met: `low`, `high`, `max`, `oom`, `oom_kill`, ….
     memory_events: FlatKeyed = "memory.events",
     /// The same for its own limits only.

@@ -18,6 +18,7 @@ pub mod mountinfo;
 pub mod page_counters;
 pub mod page_size;
 pub mod passwd;
+pub mod pressure;
 pub mod process;
 mod root;
 pub mod slabinfo;

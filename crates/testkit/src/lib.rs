@@ -14,7 +14,9 @@
 //! This crate may use `units` and `sys` and nothing else of ours, so every other crate can test with it.
 
 pub mod needs;
+pub mod own_group;
 mod probe;
 mod skips;
 
 pub use needs::Need;
+pub use own_group::OwnGroup;

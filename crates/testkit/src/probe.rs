@@ -40,7 +40,7 @@ fn unreadable(path: &str) -> Option<String> {
     Some(format!("{path} can't be opened: {error}"))
 }
 
-fn mounts() -> String {
+pub(crate) fn mounts() -> String {
     // Mount points may hold any byte; those with others than UTF-8 are not the ones looked for.
     String::from_utf8_lossy(&fs::read("/proc/self/mountinfo").unwrap_or_default()).into_owned()
 }
@@ -53,7 +53,7 @@ fn mount_fields(line: &str) -> Option<(&str, &str, &str)> {
     Some((mount_point, after.next()?, after.nth(1)?))
 }
 
-fn cgroup2_mount(mountinfo: &str) -> Option<&str> {
+pub(crate) fn cgroup2_mount(mountinfo: &str) -> Option<&str> {
     mountinfo
         .lines()
         .filter_map(mount_fields)
@@ -73,7 +73,7 @@ fn cgroup_v1_has(controller: &str) -> bool {
     v1_mount(&mounts(), controller).is_some()
 }
 
-fn v1_mount<'a>(mountinfo: &'a str, controller: &str) -> Option<&'a str> {
+pub(crate) fn v1_mount<'a>(mountinfo: &'a str, controller: &str) -> Option<&'a str> {
     mountinfo
         .lines()
         .filter_map(mount_fields)
