@@ -1,0 +1,372 @@
+//! The index of a store: where each page is, by process and address. Written as the pages go out, in the
+//! order of processes and addresses; read by binary search, a block at a time, so that its size in memory is
+//! 16 bytes for each 127 frames.
+//!
+//! It is written under another name and renamed last: a file `index` means that the store is complete.
+
+use super::StoreError;
+use super::format::{BLOCK, Content, Slot, VERSION, checksum};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+const INDEX_MAGIC: u32 = u32::from_le_bytes(*b"PLix");
+const BLOCK_MAGIC: u32 = u32::from_le_bytes(*b"PLib");
+const ENTRIES: usize = (BLOCK - size_of::<RawBlockHeader>()) / size_of::<RawEntry>();
+
+/// A run of pages and the frame that holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Located {
+    /// Whose pages.
+    pub slot: Slot,
+    /// The first page.
+    pub address: u64,
+    /// How many.
+    pub pages: u32,
+    pub(crate) content: Content,
+    /// The frame's place in `pages`, and the bytes after its header.
+    pub(crate) offset: u64,
+    pub(crate) stored: u32,
+}
+
+impl Located {
+    /// The address after the last page.
+    #[must_use]
+    pub fn end(&self, page_size: u64) -> u64 {
+        self.address
+            .saturating_add(u64::from(self.pages).saturating_mul(page_size))
+    }
+}
+
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawIndexHeader {
+    magic: U32,
+    crc: U32,
+    version: U32,
+    reserved: U32,
+    store: U64,
+    blocks: U64,
+    entries: U64,
+    pages_length: U64,
+}
+
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawBlockHeader {
+    magic: U32,
+    crc: U32,
+    store: U64,
+    number: U64,
+    entries: U32,
+    reserved: U32,
+}
+
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawEntry {
+    address: U64,
+    offset: U64,
+    slot: U32,
+    pages: U32,
+    content: U32,
+    stored: U32,
+}
+
+#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawBlock {
+    header: RawBlockHeader,
+    entries: [RawEntry; ENTRIES],
+}
+
+impl From<&Located> for RawEntry {
+    fn from(located: &Located) -> Self {
+        Self {
+            address: U64::new(located.address),
+            offset: U64::new(located.offset),
+            slot: U32::new(located.slot.0),
+            pages: U32::new(located.pages),
+            content: U32::new(located.content.number()),
+            stored: U32::new(located.stored),
+        }
+    }
+}
+
+impl RawEntry {
+    fn located(&self) -> Option<Located> {
+        Some(Located {
+            slot: Slot(self.slot.get()),
+            address: self.address.get(),
+            pages: self.pages.get(),
+            content: Content::from_number(self.content.get())?,
+            offset: self.offset.get(),
+            stored: self.stored.get(),
+        })
+    }
+}
+
+/// Where the index lies, unfinished and finished.
+fn names(dir: &Path) -> (PathBuf, PathBuf) {
+    (dir.join("index.new"), dir.join("index"))
+}
+
+/// Writes an index block by block.
+pub(crate) struct Builder {
+    file: File,
+    path: PathBuf,
+    store: u64,
+    block: Box<RawBlock>,
+    filled: usize,
+    blocks: u64,
+    entries: u64,
+    /// The end of the last run, to refuse what is out of order.
+    reached: (Slot, u64),
+    page_size: u64,
+}
+
+impl Builder {
+    pub(crate) fn create(dir: &Path, store: u64, page_size: u64) -> Result<Self, StoreError> {
+        let (path, _) = names(dir);
+        let mut file = super::place::create_private(&path)?;
+        file.write_all(&[0; BLOCK])
+            .map_err(StoreError::io("write", &path))?;
+        Ok(Self {
+            file,
+            path,
+            store,
+            block: Box::new(RawBlock::new_zeroed()),
+            filled: 0,
+            blocks: 0,
+            entries: 0,
+            reached: (Slot(0), 0),
+            page_size,
+        })
+    }
+
+    /// Adds the next run; runs come by process, then by address, and never overlap.
+    pub(crate) fn push(&mut self, located: &Located) -> Result<(), StoreError> {
+        if (located.slot, located.address) < self.reached {
+            return Err(StoreError::Unsupported {
+                what: "pages that are out of order",
+            });
+        }
+        self.reached = (located.slot, located.end(self.page_size));
+        if let Some(entry) = self.block.entries.get_mut(self.filled) {
+            *entry = located.into();
+        }
+        self.filled += 1;
+        self.entries += 1;
+        if self.filled == ENTRIES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.block.header = RawBlockHeader {
+            magic: U32::new(BLOCK_MAGIC),
+            crc: U32::new(0),
+            store: U64::new(self.store),
+            number: U64::new(self.blocks),
+            entries: U32::new(u32::try_from(self.filled).unwrap_or(u32::MAX)),
+            reserved: U32::new(0),
+        };
+        self.block.header.crc = U32::new(checksum(self.block.as_bytes(), &[]));
+        self.file
+            .write_all(self.block.as_bytes())
+            .map_err(StoreError::io("write", &self.path))?;
+        self.block.zero();
+        self.filled = 0;
+        self.blocks += 1;
+        Ok(())
+    }
+
+    /// Writes the header, makes all of it durable and gives it its name.
+    pub(crate) fn finish(mut self, pages_length: u64) -> Result<(), StoreError> {
+        if self.filled > 0 {
+            self.flush()?;
+        }
+        let header = RawIndexHeader {
+            magic: U32::new(INDEX_MAGIC),
+            crc: U32::new(0),
+            version: U32::new(VERSION),
+            reserved: U32::new(0),
+            store: U64::new(self.store),
+            blocks: U64::new(self.blocks),
+            entries: U64::new(self.entries),
+            pages_length: U64::new(pages_length),
+        };
+        let mut block = [0; BLOCK];
+        header.write_to_prefix(&mut block).ok();
+        let crc = checksum(&block, &[]);
+        if let Some(place) = block.get_mut(4..8) {
+            place.copy_from_slice(&crc.to_le_bytes());
+        }
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        self.file
+            .write_all_at(&block, 0)
+            .and_then(|()| self.file.sync_data())
+            .map_err(StoreError::io("write", &self.path))?;
+        let (new, done) = names(dir);
+        std::fs::rename(&new, &done).map_err(StoreError::io("rename", &new))?;
+        File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(StoreError::io("sync", dir))
+    }
+}
+
+/// A finished index, wholly checked when it is opened, and again where it is read.
+#[derive(Debug)]
+pub(crate) struct Index {
+    file: File,
+    path: PathBuf,
+    store: u64,
+    page_size: u64,
+    /// The first run of each block.
+    firsts: Vec<(Slot, u64)>,
+    pub(crate) pages_length: u64,
+    pub(crate) entries: u64,
+}
+
+impl Index {
+    /// Opens and checks all of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfinished`] when there is none.
+    pub(crate) fn open(dir: &Path, store: u64, page_size: u64) -> Result<Self, StoreError> {
+        let (_, path) = names(dir);
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => StoreError::Unfinished {
+                path: dir.to_owned(),
+            },
+            _ => StoreError::io("open", &path)(error),
+        })?;
+        let damaged = |what| StoreError::damaged(&path, 0, what);
+        let mut block = [0; BLOCK];
+        file.read_exact_at(&mut block, 0)
+            .map_err(StoreError::io("read", &path))?;
+        let (header, _) =
+            RawIndexHeader::ref_from_prefix(&block).map_err(|_| damaged("no whole header"))?;
+        if header.magic.get() != INDEX_MAGIC || header.crc.get() != checksum(&block, &[]) {
+            return Err(damaged("the index header's checksum is wrong"));
+        }
+        if header.version.get() != VERSION {
+            return Err(StoreError::Version {
+                path: path.clone(),
+                found: header.version.get(),
+                supported: VERSION,
+            });
+        }
+        let length = file
+            .metadata()
+            .map_err(StoreError::io("stat", &path))?
+            .len();
+        let expected = header
+            .blocks
+            .get()
+            .checked_add(1)
+            .and_then(|n| n.checked_mul(BLOCK as u64));
+        if header.store.get() != store || expected != Some(length) {
+            return Err(damaged("the index is cut, or another store's"));
+        }
+        let mut index = Self {
+            store,
+            page_size,
+            firsts: Vec::new(),
+            pages_length: header.pages_length.get(),
+            entries: header.entries.get(),
+            file,
+            path: path.clone(),
+        };
+        index.check(header.blocks.get())?;
+        Ok(index)
+    }
+
+    /// Reads every block once: order, bounds and number of entries.
+    fn check(&mut self, blocks: u64) -> Result<(), StoreError> {
+        let mut reached = (Slot(0), 0);
+        let mut entries = 0;
+        for number in 0..blocks {
+            let block = self.block(number)?;
+            for located in block.located() {
+                let damaged = |what| StoreError::damaged(&self.path, self.offset(number), what);
+                let located = located.ok_or_else(|| damaged("an entry has an unknown codec"))?;
+                if (located.slot, located.address) < reached {
+                    return Err(damaged("entries are out of order"));
+                }
+                if located.offset.saturating_add(u64::from(located.stored)) > self.pages_length {
+                    return Err(damaged("an entry points past the end of the pages"));
+                }
+                reached = (located.slot, located.end(self.page_size));
+                entries += 1;
+            }
+            let first = block.located().flatten().next();
+            let first = first.ok_or_else(|| {
+                StoreError::damaged(&self.path, self.offset(number), "a block is empty")
+            })?;
+            self.firsts.push((first.slot, first.address));
+        }
+        if entries == self.entries {
+            Ok(())
+        } else {
+            Err(StoreError::damaged(&self.path, 0, "entries are missing"))
+        }
+    }
+
+    fn offset(&self, number: u64) -> u64 {
+        number.saturating_add(1).saturating_mul(BLOCK as u64)
+    }
+
+    fn block(&self, number: u64) -> Result<RawBlock, StoreError> {
+        let mut block = RawBlock::new_zeroed();
+        let offset = self.offset(number);
+        self.file
+            .read_exact_at(block.as_mut_bytes(), offset)
+            .map_err(StoreError::io("read", &self.path))?;
+        let header = block.header;
+        let whole = header.magic.get() == BLOCK_MAGIC
+            && header.crc.get() == checksum(block.as_bytes(), &[])
+            && header.store.get() == self.store
+            && header.number.get() == number
+            && header.entries.get() as usize <= ENTRIES;
+        if whole {
+            Ok(block)
+        } else {
+            let what = "a block of the index has a wrong checksum";
+            Err(StoreError::damaged(&self.path, offset, what))
+        }
+    }
+
+    /// The run that holds the page at `address`, or else the first one after it in the same process.
+    pub(crate) fn at_or_after(
+        &self,
+        slot: Slot,
+        address: u64,
+    ) -> Result<Option<Located>, StoreError> {
+        let after = self
+            .firsts
+            .partition_point(|first| *first <= (slot, address));
+        // The block before may end before `address`; then it is the first entry of the next.
+        for number in after.saturating_sub(1)..self.firsts.len().min(after.saturating_add(1)) {
+            let block = self.block(number as u64)?;
+            let found = block.located().flatten().find(|run| {
+                (run.slot, run.end(self.page_size)) > (slot, address) && run.slot >= slot
+            });
+            if let Some(run) = found {
+                return Ok((run.slot == slot).then_some(run));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl RawBlock {
+    fn located(&self) -> impl Iterator<Item = Option<Located>> {
+        let entries = self.header.entries.get() as usize;
+        self.entries.iter().take(entries).map(RawEntry::located)
+    }
+}

@@ -1,0 +1,451 @@
+//! Packing on all cores, in bounded memory: each worker reads a slice, packs it and writes it, with two
+//! buffers of its own; slices get their place in the file in order, so that the index needs no sorting.
+
+use super::buffer::Aligned;
+use super::disk::{Disk, PagesFile};
+use super::format::{Codec, Identity, SLICE_BYTES, Slot, encode_header};
+use super::index::Builder;
+use super::pack::Packer;
+use super::place::{Room, create_store};
+use super::{Journal, Step, StoreError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// All workers together keep within 12 MiB of buffers.
+const MOST_WORKERS: usize = 10;
+
+/// Where pages come from.
+pub trait PageSource: Sync {
+    /// Fills `into` with the memory of a process from `address` on: whole pages, all of them present.
+    ///
+    /// # Errors
+    /// When not all of it can be read; the slice is then not parked.
+    fn read(&self, slot: Slot, address: u64, into: &mut [u8]) -> io::Result<()>;
+}
+
+/// Contiguous pages of one process, at most [`SLICE_BYTES`] of them unless shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// Whose.
+    pub slot: Slot,
+    /// Where it starts.
+    pub address: u64,
+    /// Its length, a multiple of the page size.
+    pub bytes: usize,
+    /// The very same pages, stored before under this process and address.
+    pub shared_with: Option<(Slot, u64)>,
+}
+
+/// What a finished store holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Bytes of memory.
+    pub moved_bytes: u64,
+    /// Bytes of disk.
+    pub stored_bytes: u64,
+}
+
+/// A store being written.
+pub struct Writer<D: Disk = PagesFile> {
+    disk: D,
+    dir: PathBuf,
+    store: u64,
+    page_size: usize,
+    index: Builder,
+    /// What has happened so far; the caller adds its own steps.
+    pub journal: Journal,
+    workers: Vec<Worker>,
+    length: u64,
+    moved_bytes: u64,
+}
+
+struct Worker {
+    packer: Packer,
+    raw: Aligned,
+}
+
+/// What the workers share while a group of slices is packed.
+struct Turn<'w> {
+    next: usize,
+    written: usize,
+    offset: u64,
+    index: &'w mut Builder,
+    failed: Option<StoreError>,
+}
+
+impl Writer<PagesFile> {
+    /// A new store in `room`, with `reserve_bytes` of disk set aside where the file system can: what the
+    /// pages take at worst.
+    ///
+    /// # Errors
+    /// Nothing is left behind.
+    pub fn create(
+        room: &Room,
+        identity: &Identity,
+        codec: Codec,
+        reserve_bytes: u64,
+    ) -> Result<Self, StoreError> {
+        Self::create_on(room, identity, codec, |dir| {
+            PagesFile::create(&dir.join("pages"), reserve_bytes)
+        })
+    }
+}
+
+impl<D: Disk> Writer<D> {
+    /// As [`Writer::create`], with the file of pages from `disk`.
+    pub(crate) fn create_on(
+        room: &Room,
+        identity: &Identity,
+        codec: Codec,
+        disk: impl FnOnce(&Path) -> Result<D, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let store = fresh_id()?;
+        let first = identity.processes.first().ok_or(StoreError::Unsupported {
+            what: "a tree without processes",
+        })?;
+        let dir = create_store(&room.root, first, store)?;
+        let made = Self::fill(&dir, identity, codec, store, disk);
+        if made.is_err() {
+            let _ = std::fs::remove_dir_all(&dir);
+        }
+        made
+    }
+
+    fn fill(
+        dir: &Path,
+        identity: &Identity,
+        codec: Codec,
+        store: u64,
+        disk: impl FnOnce(&Path) -> Result<D, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let header = encode_header(identity, store)?;
+        let disk = disk(dir)?;
+        let mut aligned = Aligned::new(header.len());
+        aligned.bytes_mut().copy_from_slice(&header);
+        let pages = dir.join("pages");
+        disk.write_at(aligned.bytes(), 0)
+            .map_err(StoreError::io("write", &pages))?;
+        let page_size = usize::try_from(identity.page_size).unwrap_or(usize::MAX);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let worker = || -> io::Result<Worker> {
+            Ok(Worker {
+                packer: Packer::new(codec, page_size)?,
+                raw: Aligned::new(SLICE_BYTES),
+            })
+        };
+        let workers: io::Result<Vec<Worker>> =
+            (0..cores.min(MOST_WORKERS)).map(|_| worker()).collect();
+        Ok(Self {
+            index: Builder::create(dir, store, identity.page_size)?,
+            journal: Journal::create(dir, store)?,
+            workers: workers.map_err(StoreError::io("prepare packing for", &pages))?,
+            disk,
+            dir: dir.to_owned(),
+            store,
+            page_size,
+            length: header.len() as u64,
+            moved_bytes: 0,
+        })
+    }
+
+    /// Where the store lies.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Packs and writes `slices`, in order of process and address, and makes them durable: when this returns
+    /// `Ok`, their pages may be dropped from the process.
+    ///
+    /// # Errors
+    /// Then none of these slices may be dropped; those of earlier calls stay as they are.
+    pub fn pack(&mut self, source: &dyn PageSource, slices: &[Slice]) -> Result<(), StoreError> {
+        let pages = self.dir.join("pages");
+        let turn = Mutex::new(Turn {
+            next: 0,
+            written: 0,
+            offset: self.length,
+            index: &mut self.index,
+            failed: None,
+        });
+        let group = Group {
+            turn: &turn,
+            moved: &Condvar::new(),
+            source,
+            slices,
+            disk: &self.disk,
+            pages: &pages,
+            store: self.store,
+            page_size: self.page_size,
+        };
+        std::thread::scope(|scope| {
+            for worker in &mut self.workers {
+                let group = &group;
+                scope.spawn(move || group.work(worker));
+            }
+        });
+        let turn = turn.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failed) = turn.failed {
+            return Err(failed);
+        }
+        if turn.written != slices.len() {
+            return Err(StoreError::Unsupported {
+                what: "a worker that ended early",
+            });
+        }
+        let length = turn.offset;
+        self.disk.sync().map_err(StoreError::io("sync", &pages))?;
+        self.journal.append(Step::Durable {
+            pages_length: length,
+        })?;
+        self.length = length;
+        self.moved_bytes += slices.iter().map(|slice| slice.bytes as u64).sum::<u64>();
+        Ok(())
+    }
+
+    /// Finishes the index: the store is complete. Gives back the journal, and the disk for trimming.
+    fn seal(self) -> Result<(Stored, Journal, D), StoreError> {
+        self.index.finish(self.length)?;
+        let stored = Stored {
+            moved_bytes: self.moved_bytes,
+            stored_bytes: self.length,
+        };
+        Ok((stored, self.journal, self.disk))
+    }
+
+    /// Removes what was written, for when nothing of it was dropped from its process.
+    pub fn discard(self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Writer<PagesFile> {
+    /// Gives back what was reserved and not used, and writes the index: the store is complete.
+    ///
+    /// # Errors
+    /// The store is then unfinished, and can be taken up by [`super::Store::recover`].
+    pub fn finish(self) -> Result<(Stored, Journal), StoreError> {
+        self.disk.trim(self.length)?;
+        let (stored, journal, _) = self.seal()?;
+        Ok((stored, journal))
+    }
+}
+
+/// One call of [`Writer::pack`], as its workers see it.
+struct Group<'g, 'w, D> {
+    turn: &'g Mutex<Turn<'w>>,
+    moved: &'g Condvar,
+    source: &'g dyn PageSource,
+    slices: &'g [Slice],
+    disk: &'g D,
+    pages: &'g Path,
+    store: u64,
+    page_size: usize,
+}
+
+impl<'w, D: Disk> Group<'_, 'w, D> {
+    fn work(&self, worker: &mut Worker) {
+        while let Some((number, slice)) = self.take() {
+            let done = self
+                .read_and_pack(worker, slice)
+                .and_then(|()| self.write(worker, number));
+            if let Err(error) = done {
+                self.lock().failed.get_or_insert(error);
+                self.moved.notify_all();
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Turn<'w>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<(usize, Slice)> {
+        let mut turn = self.lock();
+        let number = turn.next;
+        let slice = self.slices.get(number)?;
+        turn.next += 1;
+        turn.failed.is_none().then_some((number, *slice))
+    }
+
+    fn read_and_pack(&self, worker: &mut Worker, slice: Slice) -> Result<(), StoreError> {
+        if !slice.bytes.is_multiple_of(self.page_size) {
+            return Err(StoreError::Unsupported {
+                what: "a part of a page",
+            });
+        }
+        if let Some(source) = slice.shared_with {
+            let pages = u32::try_from(slice.bytes / self.page_size).unwrap_or(u32::MAX);
+            worker
+                .packer
+                .pack_shared(slice.slot, slice.address, pages, source);
+            return Ok(());
+        }
+        let raw = worker.raw.bytes_mut().get_mut(..slice.bytes);
+        let raw = raw.ok_or(StoreError::Unsupported {
+            what: "so long a slice",
+        })?;
+        self.source
+            .read(slice.slot, slice.address, raw)
+            .map_err(|source| StoreError::Source {
+                slot: slice.slot.0,
+                address: slice.address,
+                bytes: slice.bytes as u64,
+                source,
+            })?;
+        worker
+            .packer
+            .pack(slice.slot, slice.address, raw, self.page_size);
+        Ok(())
+    }
+
+    /// Waits for its turn to get a place in the file, then writes beside the others.
+    fn write(&self, worker: &mut Worker, number: usize) -> Result<(), StoreError> {
+        let mut turn = self.lock();
+        while turn.written != number {
+            if turn.failed.is_some() {
+                return Ok(());
+            }
+            turn = self
+                .moved
+                .wait(turn)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let offset = turn.offset;
+        turn.offset = offset.saturating_add(worker.packer.sealed_len());
+        let (bytes, located) = worker.packer.seal(self.store, offset);
+        for run in located {
+            turn.index.push(run)?;
+        }
+        turn.written += 1;
+        drop(turn);
+        self.moved.notify_all();
+        self.disk
+            .write_at(bytes, offset)
+            .map_err(StoreError::io("write", self.pages))
+    }
+}
+
+fn fresh_id() -> Result<u64, StoreError> {
+    let mut id = [0; 8];
+    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
+        .map_err(StoreError::io("read", Path::new("/dev/urandom")))?;
+    Ok(u64::from_le_bytes(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::format::tests::identity;
+    use crate::store::{FrameReader, Pages, Place, Store};
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    /// A disk that takes so many writes and syncs, and then is full.
+    struct Filling {
+        disk: PagesFile,
+        left: AtomicI64,
+    }
+
+    impl Filling {
+        fn take(&self) -> io::Result<()> {
+            if self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+        }
+    }
+
+    impl Disk for Filling {
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            if let Err(full) = self.take() {
+                let half = bytes.len() / 2; // a part gets through
+                self.disk.write_at(&bytes[..half - half % 4096], offset)?;
+                return Err(full);
+            }
+            self.disk.write_at(bytes, offset)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.take()?;
+            self.disk.sync()
+        }
+    }
+
+    /// Each page says where it belongs.
+    struct Numbered;
+
+    impl PageSource for Numbered {
+        fn read(&self, _: Slot, address: u64, into: &mut [u8]) -> io::Result<()> {
+            for (number, page) in into.chunks_mut(4096).enumerate() {
+                let address = address + number as u64 * 4096;
+                for word in page.chunks_mut(8) {
+                    word.copy_from_slice(&(address ^ 0x5555).to_le_bytes());
+                }
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fills_at_any_write_is_an_error_and_what_was_durable_stays() {
+        let slices: Vec<Slice> = (0..6)
+            .map(|number| Slice {
+                slot: Slot(0),
+                address: number * 64 * 4096,
+                bytes: 40 * 4096,
+                shared_with: None,
+            })
+            .collect();
+        let mut failures = 0;
+        for writes in 0..11 {
+            let dir = tempfile::tempdir().unwrap();
+            let room = Place::new(vec![dir.path().join("root")])
+                .even_in_memory()
+                .choose(0)
+                .unwrap();
+            let made = Writer::create_on(&room, &identity(), Codec::None, |dir| {
+                Ok(Filling {
+                    disk: PagesFile::create(&dir.join("pages"), 0)?,
+                    left: AtomicI64::new(writes),
+                })
+            });
+            let Ok(mut writer) = made else {
+                failures += 1;
+                let left = std::fs::read_dir(&room.root).unwrap().count();
+                assert_eq!(
+                    left, 0,
+                    "nothing is left of a store that could not be begun"
+                );
+                continue;
+            };
+            let path = writer.dir().to_owned();
+            let mut durable = 0;
+            for group in slices.chunks(2) {
+                if writer.pack(&Numbered, group).is_err() {
+                    failures += 1;
+                    break;
+                }
+                durable += group.len();
+            }
+            drop(writer);
+            let store = Store::recover(&path).unwrap();
+            store.verify().unwrap();
+            let mut reader = FrameReader::new();
+            for slice in &slices[..durable] {
+                let run = store.at_or_after(Slot(0), slice.address).unwrap().unwrap();
+                let mut expected = [0; 4096];
+                Numbered
+                    .read(Slot(0), slice.address, &mut expected)
+                    .unwrap();
+                let Pages::Bytes(bytes) = reader.read(&store, &run, slice.address).unwrap() else {
+                    panic!("pages became zeros")
+                };
+                assert_eq!(bytes[..4096], expected);
+            }
+        }
+        assert_eq!(failures, 10, "every limit but the last fills the disk");
+    }
+}

@@ -1,0 +1,4 @@
+//! Parking, tested from outside.
+
+#[cfg(test)]
+mod store;
