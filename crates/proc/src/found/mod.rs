@@ -9,9 +9,19 @@
 //! [`look`] walks the live host. None of it is a file in a tree, so a capture keeps the answer, as JSON, in
 //! [`CAPTURED`].
 
-use crate::{ReadError, Root, sysvipc_shm::Segment};
+mod descriptors;
+mod live;
+mod memory_files;
+mod pipes;
+mod secretmem;
+mod sockets;
+mod tmpfs;
+
+use crate::sysvipc_shm::Segment;
 use plimsoll_units::Bytes;
 use serde::{Deserialize, Serialize};
+
+pub use live::{LookError, look};
 
 /// Where a captured tree keeps what was found.
 pub const CAPTURED: &str = "plimsoll/found.json";
@@ -156,18 +166,4 @@ pub struct Unseen {
     pub what: String,
     /// Why, and what would show it.
     pub why: String,
-}
-
-/// Looks at the live host, or reads what was found when a tree was captured.
-///
-/// What can't be seen is left out and named in [`Found::unseen`].
-///
-/// # Errors
-/// When `/proc` can't be listed, or the captured answer can't be read.
-pub fn look(root: &Root) -> Result<Found, ReadError> {
-    let segments = crate::sysvipc_shm::parse(&root.read("proc/sysvipc/shm").unwrap_or_default());
-    Ok(Found {
-        segments,
-        ..Found::default()
-    })
 }

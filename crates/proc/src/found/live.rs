@@ -1,0 +1,168 @@
+//! The look itself: one walk over the host, or what a captured tree remembers of it.
+
+use super::descriptors::{Gathered, inode_of, walk};
+use super::memory_files::MemoryFileCounter;
+use super::pipes::PipeCounter;
+use super::{CAPTURED, Found, Unseen, secretmem, sockets, tmpfs};
+use crate::{ReadError, Root, mountinfo, sysvipc_shm};
+use plimsoll_units::PageSize;
+use rustix::fs::{Mode, OFlags, open, readlinkat};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Why nothing was found.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// The live host's `/proc` can't be listed.
+    #[error("cannot list /proc")]
+    Proc(#[source] std::io::Error),
+    /// The captured tree does not hold the answer.
+    #[error(transparent)]
+    Captured(#[from] ReadError),
+    /// It holds something else in its place.
+    #[error("cannot make sense of {CAPTURED}")]
+    Malformed(#[source] serde_json::Error),
+}
+
+impl From<Errno> for LookError {
+    fn from(errno: Errno) -> Self {
+        Self::Proc(errno.into())
+    }
+}
+
+/// Looks at the live host, or reads what was found when a tree was captured. `page` is that host's page size.
+///
+/// What can't be seen is left out and named in [`Found::unseen`].
+///
+/// # Errors
+/// When `/proc` can't be listed, or the captured answer can't be read.
+pub fn look(root: &Root, page: PageSize) -> Result<Found, LookError> {
+    if !root.is_live() {
+        return serde_json::from_slice(&root.read(CAPTURED)?).map_err(LookError::Malformed);
+    }
+    let found = look_live(root, page)?;
+    root.record(
+        CAPTURED,
+        &serde_json::to_vec(&found).map_err(LookError::Malformed)?,
+    );
+    Ok(found)
+}
+
+fn look_live(root: &Root, page: PageSize) -> Result<Found, LookError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = open("/proc", flags, Mode::empty())?;
+    let mounts = mountinfo::parse(&root.read("proc/self/mountinfo").unwrap_or_default());
+    let tmpfs = tmpfs::usage(&mounts);
+    let mut gathered = Gathered {
+        page,
+        pids: Vec::new(),
+        pipes: PipeCounter::default(),
+        files: MemoryFileCounter::new(&tmpfs),
+        namespaces: BTreeMap::new(),
+        refused: 0,
+    };
+    walk(proc.as_fd(), &mut gathered)?;
+
+    let mut segments = sysvipc_shm::parse(&root.read("proc/sysvipc/shm").unwrap_or_default());
+    segments.sort_by_key(|segment| std::cmp::Reverse(segment.rss_bytes));
+    let (pipes, pipes_refused) = gathered.pipes.finish();
+    let mut found = Found {
+        pipes,
+        memory_files: gathered.files.finish(),
+        segments,
+        tmpfs,
+        secretmem: secretmem::areas(root, proc.as_fd(), &gathered.pids),
+        ..Found::default()
+    };
+    note_unseen(&mut found, gathered.refused, pipes_refused);
+    let own = own_network_namespace(proc.as_fd());
+    sockets::look(&mut found, proc.as_fd(), own, &gathered.namespaces);
+    Ok(found)
+}
+
+fn own_network_namespace(proc: BorrowedFd<'_>) -> Option<u64> {
+    let link = readlinkat(proc, c"thread-self/ns/net", Vec::new()).ok()?;
+    inode_of(link.as_bytes(), b"net")
+}
+
+fn note_unseen(found: &mut Found, processes: u64, pipes: usize) {
+    let mut note = |count: u64, what: &str, why: &str| {
+        if count > 0 {
+            found.unseen.push(Unseen {
+                what: format!("{what} ({count})"),
+                why: why.to_owned(),
+            });
+        }
+    };
+    note(
+        processes,
+        "pipes and deleted memory files of processes of other users",
+        "their descriptors are their own; root sees them (CAP_SYS_PTRACE)",
+    );
+    note(
+        pipes as u64,
+        "what pipes hold whose processes may not be examined",
+        "pidfd_getfd was refused; CAP_SYS_PTRACE may",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::found::{MemoryFileKind, SocketFamily};
+    use plimsoll_units::Bytes;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    fn find() -> Found {
+        let page = PageSize::new(rustix::param::page_size() as u64).unwrap();
+        look(&Root::live(), page).unwrap()
+    }
+
+    #[test]
+    fn what_this_process_holds_is_found() {
+        let memfd = rustix::fs::memfd_create(c"a\nname", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        std::fs::File::from(memfd.try_clone().unwrap())
+            .write_all(&vec![1; 3 << 20])
+            .unwrap();
+        let (_reader, writer) = rustix::pipe::pipe().unwrap();
+        rustix::io::write(&writer, b"1").unwrap();
+        let (_kept, mut sender) = UnixStream::pair().unwrap();
+        sender.write_all(&[1; 50_000]).unwrap();
+        let (heir, mut closed) = UnixStream::pair().unwrap();
+        closed.write_all(&[1; 50_000]).unwrap();
+        drop(closed);
+
+        let found = find();
+        let file = (found.memory_files.iter())
+            .find(|file| file.pid == std::process::id() && file.name == "a\\x0aname")
+            .unwrap();
+        assert_eq!(
+            (file.bytes, file.kind),
+            (Bytes(3 << 20), MemoryFileKind::Memfd)
+        );
+        assert_eq!(file.descriptors, 1);
+        assert!(found.pipes.page_bytes >= Bytes(rustix::param::page_size() as u64));
+        let unix = (found.sockets.iter())
+            .find(|sum| sum.family == SocketFamily::Unix)
+            .unwrap();
+        assert!(unix.queued_bytes >= Bytes(100_000));
+        assert!(unix.truesize_bytes >= Bytes(100_000));
+        drop(heir);
+    }
+
+    #[test]
+    fn what_was_found_is_captured_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
+        let page = PageSize::new(rustix::param::page_size() as u64).unwrap();
+        let live = Root::recorded(fd);
+        let found = look(&live, page).unwrap();
+        live.finish_recording().unwrap();
+        let replay = Root::captured(dir.path()).unwrap();
+        assert_eq!(look(&replay, page).unwrap(), found);
+        std::fs::write(dir.path().join(CAPTURED), "{").unwrap();
+        assert!(matches!(look(&replay, page), Err(LookError::Malformed(_))));
+    }
+}
