@@ -3,8 +3,13 @@
 
 use crate::args::{self, Pss, View};
 use crate::failure::Failure;
-use plimsoll_ledger::look::{Host, Look, SCHEMA};
-use plimsoll_proc::Root;
+use plimsoll_ledger::Sample;
+use plimsoll_ledger::host::Discovered;
+use plimsoll_ledger::look::{Look, Unseen};
+use plimsoll_proc::host::HostSampler;
+use plimsoll_proc::passwd::Users;
+use plimsoll_proc::process::sample::{self, Samples};
+use plimsoll_proc::{ReadError, Root};
 
 /// What is read besides the host's counters, which always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,23 +53,70 @@ impl Wanted {
 #[derive(Debug)]
 pub(crate) struct Gatherer<'r> {
     root: &'r Root,
+    host: HostSampler<'r>,
+    first: bool,
 }
 
 impl<'r> Gatherer<'r> {
+    /// Opens what stays open.
     pub(crate) fn new(root: &'r Root) -> Result<Self, Failure> {
-        Ok(Self { root })
+        let host = HostSampler::open(root).map_err(|error| {
+            let failure = Failure::from(error);
+            if root.is_live() {
+                failure.hint("is /proc mounted?")
+            } else {
+                failure.hint("a captured tree is one that `plimsoll capture` wrote")
+            }
+        })?;
+        Ok(Self {
+            root,
+            host,
+            first: true,
+        })
     }
 
     /// Looks once.
-    pub(crate) fn look(&mut self, _wanted: &Wanted) -> Result<Look, Failure> {
-        let _ = self.root;
-        Ok(Look {
-            schema: SCHEMA,
-            host: Host::default(),
-            commit: None,
-            processes: vec![],
-            groups: vec![],
-            unseen: vec![],
-        })
+    pub(crate) fn look(&mut self, wanted: &Wanted) -> Result<Look, Failure> {
+        if !std::mem::take(&mut self.first) {
+            self.host.read_slow();
+        }
+        let mut unseen = Vec::new();
+        // The walks come first and the counters last: what walking itself takes and gives back is settled by then.
+        let processes = wanted
+            .processes
+            .then(|| self.processes(&mut unseen))
+            .flatten();
+        let groups = wanted
+            .groups
+            .then(|| plimsoll_cgroup::sample::Sample::read(self.root));
+        Ok(plimsoll_ledger::look(Sample {
+            host: self.host.sample()?,
+            found: Discovered::default(),
+            processes,
+            groups,
+            unseen,
+        }))
+    }
+
+    fn processes(&self, unseen: &mut Vec<Unseen>) -> Option<(Samples, Users)> {
+        let users = Users::read(self.root).unwrap_or_else(|error| {
+            unseen.push(not_seen("names of users", &error));
+            Users::default()
+        });
+        match sample::all(self.root) {
+            Ok(samples) => Some((samples, users)),
+            Err(error) => {
+                unseen.push(not_seen("processes", &error));
+                None
+            }
+        }
+    }
+}
+
+/// A source that could not be read at all.
+fn not_seen(what: &str, error: &ReadError) -> Unseen {
+    Unseen {
+        what: what.to_owned(),
+        why: format!("{:#}", anyhow::anyhow!("{error}")),
     }
 }

@@ -16,10 +16,10 @@ mod tests;
 use crate::args::{self, View};
 use crate::failure::{Failure, Kind};
 use crate::gather::{Gatherer, Wanted};
+use crate::table::wrap;
 use crate::terminal::{self, Terminal};
 use plimsoll_ledger::look::{Look, Unseen};
 use plimsoll_proc::Root;
-use std::fmt::Write;
 use std::thread::sleep;
 
 /// Looks as asked.
@@ -46,12 +46,12 @@ fn shown(look: &Look, args: &args::Look) -> Result<String, Failure> {
     }
     let terminal = Terminal::of_stdout();
     let mut text = view(look, args, &terminal)?;
-    text.push_str(&unseen(&look.unseen));
-    Ok(if args.watch.is_some() {
-        in_place(&text)
-    } else {
-        text
-    })
+    if args.watch.is_some() {
+        text.push_str(&unseen_count(&look.unseen));
+        return Ok(in_place(&text));
+    }
+    text.push_str(&unseen(&look.unseen, &terminal));
+    Ok(text)
 }
 
 fn view(look: &Look, args: &args::Look, terminal: &Terminal) -> Result<String, Failure> {
@@ -82,15 +82,31 @@ fn json(look: &Look, many: bool) -> Result<String, Failure> {
 }
 
 /// What was not seen; empty when all was.
-fn unseen(unseen: &[Unseen]) -> String {
-    if unseen.is_empty() {
-        return String::new();
-    }
-    let mut text = String::from("\nNot seen:\n");
+fn unseen(unseen: &[Unseen], terminal: &Terminal) -> String {
+    const INDENT: usize = 2;
+    let mut text = String::new();
     for Unseen { what, why } in unseen {
-        let _ = writeln!(text, "  {what}: {why}"); // writing to a String can't fail
+        let line = format!("{what}: {why}");
+        for part in wrap(&line, 2 * INDENT, terminal) {
+            let first = line.starts_with(part);
+            text.push_str(&" ".repeat(if first { INDENT } else { 2 * INDENT }));
+            text.push_str(part);
+            text.push('\n');
+        }
     }
-    text
+    if text.is_empty() {
+        text
+    } else {
+        format!("\nNot seen:\n{text}")
+    }
+}
+
+/// The same on one line, where the screen belongs to the view.
+fn unseen_count(unseen: &[Unseen]) -> String {
+    match unseen.len() {
+        0 => String::new(),
+        count => format!("Not seen: {count}, named when looked at without --watch\n"),
+    }
 }
 
 /// Draws over what was there before: every line is cleared behind its end, and all below the last. The cursor is neither

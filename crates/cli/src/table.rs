@@ -209,7 +209,7 @@ fn note_indent(widths: &[usize]) -> usize {
 }
 
 /// `note` in lines that fit right of `indent`, broken between words; no line where there is no room at all.
-fn wrap<'n>(note: &'n str, indent: usize, terminal: &Terminal) -> Vec<&'n str> {
+pub(crate) fn wrap<'n>(note: &'n str, indent: usize, terminal: &Terminal) -> Vec<&'n str> {
     let room = terminal
         .columns
         .map_or(usize::MAX, |columns| columns.saturating_sub(indent));

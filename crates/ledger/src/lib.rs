@@ -1,7 +1,11 @@
 //! Who owns every page of RAM, and what the kernel has promised. Pure: readers' samples in, accounts out.
 //!
-//! [`look`] holds the shape that people and programs see (`plimsoll.look/1`); the other modules fill it.
+//! [`look()`] takes what readers brought, a [`Sample`], to the whole account. Module [`mod@look`] holds its shape
+//! (`plimsoll.look/1`); each other module makes one part of it.
 
 pub mod groups;
 pub mod host;
 pub mod look;
+mod sample;
+
+pub use sample::{Sample, look};

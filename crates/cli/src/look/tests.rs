@@ -11,6 +11,12 @@ const SCREEN: Terminal = Terminal {
     utf8: true,
 };
 
+const NARROW: Terminal = Terminal {
+    columns: Some(50),
+    utf8: false,
+    ..SCREEN
+};
+
 #[test]
 fn the_host() {
     insta::assert_snapshot!(super::host::view(&fixture::look().host, false, &SCREEN), @r#"
@@ -30,12 +36,7 @@ fn the_host() {
 
 #[test]
 fn the_host_explained_in_ascii_and_narrow() {
-    let narrow = Terminal {
-        columns: Some(50),
-        utf8: false,
-        ..SCREEN
-    };
-    insta::assert_snapshot!(super::host::view(&fixture::look().host, true, &narrow), @r#"
+    insta::assert_snapshot!(super::host::view(&fixture::look().host, true, &NARROW), @r#"
     24.0 GiB of RAM: 11.7 GiB free, 5.97 GiB that the kernel can take back when it needs to
     [############============-.......................]
             SIZE  SHARE     OWNER
@@ -173,11 +174,12 @@ fn commit() {
 
 #[test]
 fn what_was_not_seen_stands_last() {
-    insta::assert_snapshot!(super::unseen(&fixture::look().unseen), @r#"
+    insta::assert_snapshot!(super::unseen(&fixture::look().unseen, &NARROW), @r#"
     Not seen:
-      mappings of 1 process: denied; root would show them
+      mappings of 1 process: denied; root would show
+        them
     "#);
-    assert_eq!(super::unseen(&[]), "");
+    assert_eq!(super::unseen(&[], &SCREEN), "");
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! From what the readers brought to the account that people and programs see.
+
+use crate::groups::{self, Resident};
+use crate::host::{self, Discovered};
+use crate::look::{Look, Process, SCHEMA, Unseen};
+use plimsoll_proc::host::HostSample;
+use plimsoll_proc::passwd::Users;
+use plimsoll_proc::process::sample::Samples;
+use std::collections::HashMap;
+
+/// What readers bring for one look. Each part may be missing, because it was not asked for or could not be
+/// read; the second is said in `unseen`.
+#[derive(Debug)]
+pub struct Sample<'a> {
+    /// The host's counters.
+    pub host: HostSample<'a>,
+    /// What no counter names.
+    pub found: Discovered,
+    /// Every process, and the names of users.
+    pub processes: Option<(Samples, Users)>,
+    /// Every control group.
+    pub groups: Option<plimsoll_cgroup::sample::Sample>,
+    /// What the readers did not see.
+    pub unseen: Vec<Unseen>,
+}
+
+/// The whole account.
+#[must_use]
+pub fn look(sample: Sample<'_>) -> Look {
+    let mut unseen = sample.unseen;
+    let accounted = host::account(&sample.host, &sample.found);
+    unseen.extend(accounted.unseen);
+    let resident = sample
+        .processes
+        .as_ref()
+        .map(|(samples, _)| by_pid(samples))
+        .unwrap_or_default();
+    let groups = sample
+        .groups
+        .map(|groups| groups::account(&groups, &resident));
+    let (groups, unseen_groups) = groups.unwrap_or_default();
+    unseen.extend(unseen_groups);
+    Look {
+        schema: SCHEMA,
+        host: accounted.host,
+        commit: None,
+        processes: Vec::<Process>::new(),
+        groups,
+        unseen,
+    }
+}
+
+fn by_pid(samples: &Samples) -> HashMap<u32, Resident> {
+    let with_memory = samples.processes.iter().filter_map(|process| {
+        let vm = process.status.vm?;
+        let resident = Resident {
+            anon: vm.rss_anon.unwrap_or_default(),
+            file: vm.rss_file.unwrap_or_default(),
+            shmem: vm.rss_shmem.unwrap_or_default(),
+        };
+        Some((process.status.pid, resident))
+    });
+    with_memory.collect()
+}
