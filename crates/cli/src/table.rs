@@ -186,8 +186,9 @@ impl Table {
                 Align::Left => (cell.text.clone(), blank.len()),
                 Align::Right => (blank + &cell.text, 0),
             };
-            let shown = cut(&padded, room.saturating_sub(pending));
-            if shown.trim().is_empty() {
+            let left = room.saturating_sub(pending);
+            let shown = cut(&padded, left);
+            if left == 0 || shown.trim().is_empty() {
                 pending += width + GAP;
                 continue;
             }
