@@ -9,6 +9,8 @@ mod host;
 mod one_group;
 mod one_process;
 mod processes;
+#[cfg(test)]
+mod schema_tests;
 mod slab;
 #[cfg(test)]
 mod tests;

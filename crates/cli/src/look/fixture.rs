@@ -2,7 +2,7 @@
 
 use plimsoll_ledger::look::{
     Commit, CommitProcess, Detail, Exactness, Group, Host, Look, Owner, Policy, Process, SCHEMA,
-    Unseen,
+    Unowned, Unseen,
 };
 use plimsoll_units::Bytes;
 
@@ -129,7 +129,11 @@ pub(super) fn look() -> Look {
                 swap_limit_bytes: None,
                 processes: Some(2),
                 unowned_bytes: Some(mib(290)),
-                unowned: None,
+                unowned: Some(Unowned {
+                    anon_bytes: mib(0),
+                    shmem_bytes: mib(250),
+                    page_cache_bytes: mib(40),
+                }),
                 dying_children: Some(3),
             },
             Group {

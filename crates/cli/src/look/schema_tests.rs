@@ -1,0 +1,70 @@
+//! docs/look-json.md and the types agree, both ways.
+
+use super::fixture;
+use plimsoll_ledger::host::OWNERS;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+const DOCUMENT: &str = include_str!("../../../../docs/look-json.md");
+
+/// The first column of every table row whose first cell is one `name`.
+fn documented() -> impl Iterator<Item = &'static str> {
+    let cell = |line: &'static str| line.strip_prefix("| `")?.split('`').next();
+    DOCUMENT.lines().filter_map(cell)
+}
+
+/// The paths of all fields: `host.owners[].id`.
+fn paths(value: &Value, here: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = if here.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{here}.{name}")
+                };
+                paths(value, &path, found);
+                found.insert(path);
+            }
+        }
+        Value::Array(values) => {
+            for value in values {
+                paths(value, &format!("{here}[]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_is_documented_and_every_documented_field_is_there() {
+    let mut fields = BTreeSet::new();
+    paths(
+        &serde_json::to_value(fixture::look()).unwrap(),
+        "",
+        &mut fields,
+    );
+    let owners: BTreeSet<_> = owner_ids().collect();
+    let documented: BTreeSet<_> = documented()
+        .map(str::to_owned)
+        .filter(|name| !owners.contains(name))
+        .collect();
+    assert_eq!(fields, documented);
+}
+
+#[test]
+fn every_owner_id_is_documented() {
+    let documented: BTreeSet<_> = documented().map(str::to_owned).collect();
+    let missing: Vec<_> = owner_ids().filter(|id| !documented.contains(id)).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+fn owner_ids() -> impl Iterator<Item = String> {
+    OWNERS.iter().map(|row| {
+        if row.id == "slab" {
+            "slab.NAME".to_owned()
+        } else {
+            row.id.to_owned()
+        }
+    })
+}
