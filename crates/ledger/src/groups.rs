@@ -12,6 +12,9 @@ use kinds::Kinds;
 use plimsoll_cgroup::Error;
 use plimsoll_cgroup::mount::Version;
 use plimsoll_cgroup::sample::{self, Memory, Sample, Tree};
+use plimsoll_proc::process;
+use plimsoll_proc::process::sample::Samples;
+use plimsoll_proc::process::status::Vm;
 use plimsoll_proc::text::printable;
 use plimsoll_units::{Bytes, Limit};
 use std::collections::HashMap;
@@ -27,6 +30,27 @@ pub struct Resident {
     pub file: Bytes,
     /// Shared memory.
     pub shmem: Bytes,
+}
+
+/// By pid, what each process has resident; without those whose kernel does not tell the kinds apart (before 4.5).
+#[must_use]
+pub fn residents(samples: &Samples) -> HashMap<u32, Resident> {
+    let of = |sample: &process::sample::Sample| {
+        let resident = match &sample.status.vm {
+            None => Some(Resident::default()),
+            Some(vm) => resident(vm),
+        };
+        Some((sample.status.pid, resident?))
+    };
+    samples.processes.iter().filter_map(of).collect()
+}
+
+fn resident(vm: &Vm) -> Option<Resident> {
+    Some(Resident {
+        anon: vm.rss_anon?,
+        file: vm.rss_file?,
+        shmem: vm.rss_shmem?,
+    })
 }
 
 /// One row for each group with a memory controller, parents first, and what could not be seen.
