@@ -105,10 +105,12 @@ fn enter<'r>(
         return Ok(None);
     };
     // Removed since it was read: it had no children then, or it could not have been removed.
-    let pending = match dir.directories() {
+    let mut pending = match dir.directories() {
         Err(error) if error.is_gone() => Vec::new(),
         listed => listed?,
     };
+    // By name, the last being taken first: so a captured tree is walked in the same order as its host was.
+    pending.sort_unstable_by(|one, two| two.cmp(one));
     Ok(Some(Level {
         id,
         number,
