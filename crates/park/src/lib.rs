@@ -5,3 +5,4 @@
 //! comes in as a [`store::PageSource`].
 
 pub mod store;
+pub mod view;
