@@ -53,9 +53,9 @@ pub struct Pagefault {
 }
 
 /// Length of `struct uffd_msg`.
-const MESSAGE: usize = 32;
+pub(super) const MESSAGE: usize = 32;
 /// Messages taken at a time.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// A buffer for messages, to be used again.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Events {
 }
 
 /// Decodes `struct uffd_msg`: the kind at 0, three words from 8.
-fn decode(message: &[u8; MESSAGE], features: Features) -> Event {
+pub(super) fn decode(message: &[u8; MESSAGE], features: Features) -> Event {
     let [kind, _, _, _, _, _, _, _, words @ ..] = message;
     let (words, _) = words.as_chunks::<8>();
     let mut words = words.iter().copied().map(u64::from_ne_bytes);

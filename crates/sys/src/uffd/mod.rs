@@ -10,11 +10,13 @@
 mod create;
 pub mod event;
 pub mod fill;
+mod log;
 mod register;
 
 pub use create::{CreateFlags, DEVICE, IOC_NEW, create_here, features_of_this_kernel};
 pub use event::{Event, Events};
 pub use fill::{Fill, Halt, Mode};
+pub use log::{EventLog, Logged, PastEvent};
 pub use register::{Modes, Operations};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
