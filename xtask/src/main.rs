@@ -1,4 +1,4 @@
-//! `cargo xtask check | test | bench`: what CI runs is what a person runs.
+//! `cargo xtask check | test | lab | bench`: what CI runs is what a person runs.
 //!
 //! Each verb is one module; [`run`] starts programs and [`metadata`] is what cargo knows of the workspace.
 
@@ -6,6 +6,7 @@ mod arrows;
 mod bench;
 mod check;
 mod deny;
+mod lab;
 mod metadata;
 mod run;
 mod skips;
@@ -30,6 +31,9 @@ enum Verb {
     Check,
     /// Run every test, list what was skipped and why, and count.
     Test(test::Options),
+    /// Boot a guest with another kernel and run something in it.
+    #[command(subcommand)]
+    Lab(lab::Verb),
     /// Run the benches in `bench/`, optimised, one after the other.
     Bench(bench::Options),
 }
@@ -38,13 +42,13 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Check => check::run(),
         Verb::Test(options) => test::run(&options),
+        Verb::Lab(verb) => return lab::run(verb).unwrap_or_else(|error| fail(&error)),
         Verb::Bench(options) => bench::run(&options),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xtask: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("xtask: {error:#}");
+    ExitCode::FAILURE
 }
