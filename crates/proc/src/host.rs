@@ -2,12 +2,13 @@
 //!
 //! The counters are in several files, and a busy host changes between reading one and the next. So
 //! [`HostSampler`] opens the files once, reads them by `pread(2)` into buffers that are used again, and reads
-//! again until nothing moved meanwhile, or takes the quietest of a few readings. What hardly changes, or
+//! again until the files agree, or takes the reading in which they agree best. What hardly changes, or
 //! takes the kernel milliseconds to print (`/proc/vmallocinfo`), is a second tier, [`Slow`], read once for each look.
 //!
 //! A recording [`Root`](crate::Root) is given the bytes of the reading that was chosen, so that the captured
 //! tree gives the same sample again.
 
+mod free;
 mod kernel_file;
 mod sampler;
 mod slow;
@@ -17,6 +18,7 @@ use crate::slabinfo::{self, Cache};
 use crate::zoneinfo::Zoneinfo;
 use plimsoll_units::PageSize;
 
+pub use free::Free;
 pub use sampler::HostSampler;
 pub use slow::Slow;
 
@@ -36,6 +38,12 @@ pub struct HostSample<'a> {
 }
 
 impl<'a> HostSample<'a> {
+    /// Free memory by zone; `None` without a zoneinfo.
+    #[must_use]
+    pub fn free(&self) -> Option<Free> {
+        Free::of(&self.meminfo, self.zoneinfo.as_ref()?, self.page)
+    }
+
     /// The kernel's object caches; `None` where they may not be read.
     #[must_use]
     pub fn caches(&self) -> Option<impl Iterator<Item = Cache<'a>>> {

@@ -1,7 +1,7 @@
 //! The kernel's counters, each from the file that shows it best: `/proc/zoneinfo`, where a node's counters are
 //! microseconds apart, then `/proc/meminfo`.
 
-use plimsoll_proc::host::{HostSample, Slow};
+use plimsoll_proc::host::{Free, HostSample, Slow};
 use plimsoll_proc::meminfo::Meminfo;
 use plimsoll_proc::page_counters::PageCounters;
 use plimsoll_proc::zoneinfo::{Zone, Zoneinfo};
@@ -45,6 +45,11 @@ impl<'a> Counters<'a> {
     /// Whether there is a zoneinfo, and of the same memory as `meminfo`.
     pub(super) fn has_zones(&self) -> bool {
         self.zoneinfo.is_some()
+    }
+
+    /// Free memory by zone.
+    pub(super) fn free(&self) -> Option<Free> {
+        self.zoneinfo.and_then(|_| self.sample.free())
     }
 
     /// A page counter of the nodes.

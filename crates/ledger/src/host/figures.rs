@@ -5,6 +5,7 @@
 use super::counters::Counters;
 use super::{Discovered, Outside};
 use crate::look::{Detail, Exactness};
+use plimsoll_proc::host::Free;
 use plimsoll_proc::text::printable;
 use plimsoll_proc::vmallocinfo::is_stack_maker;
 use plimsoll_units::Bytes;
@@ -114,29 +115,15 @@ impl From<&Outside> for Figure {
     }
 }
 
-/// Free in the buddy lists, of all zones.
-///
-/// A kernel that initialises its memory lazily counts in `MemTotal` and `MemFree` what no zone manages yet. It is
-/// free as well, and is told by `MemFree` being nearer to the sum with it than to the sum without.
+/// Free in the buddy lists of all zones, and what no zone has yet.
 fn free(c: &Counters<'_>) -> Option<Figure> {
-    let mem_free = c.meminfo().mem_free;
-    let (Some(zones), Some(managed)) = (c.zone(|z| z.free), c.zone(|z| z.managed)) else {
-        return mem_free.map(exact);
-    };
-    let not_yet_managed = c.total - managed;
-    let distance = |bytes: Bytes| mem_free.map_or(0, |free| free.signed_sub(bytes).unsigned_abs());
-    let uninitialised = if distance(zones + not_yet_managed) < distance(zones) {
-        not_yet_managed
-    } else {
-        Bytes::ZERO
-    };
-    Some(exact(zones + uninitialised).with_parts([
-        ("not yet initialised", Some(uninitialised)),
-        ("in contiguous-allocation areas", c.meminfo().cma_free),
-        (
-            "not yet accepted from the hypervisor",
-            c.meminfo().unaccepted,
-        ),
+    let meminfo = c.meminfo();
+    let free = c.free();
+    let bytes = free.map(Free::bytes).or(meminfo.mem_free)?;
+    Some(exact(bytes).with_parts([
+        ("not yet initialised", free.map(|free| free.uninitialised)),
+        ("in contiguous-allocation areas", meminfo.cma_free),
+        ("not yet accepted from the hypervisor", meminfo.unaccepted),
     ]))
 }
 

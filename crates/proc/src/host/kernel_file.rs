@@ -14,6 +14,7 @@ pub(super) struct KernelFile {
     file: File,
     buffer: Vec<u8>,
     length: usize,
+    kept: Vec<u8>,
 }
 
 impl KernelFile {
@@ -23,6 +24,7 @@ impl KernelFile {
             file: root.open(path)?,
             buffer: vec![0; FIRST_BUFFER],
             length: 0,
+            kept: Vec::new(),
         })
     }
 
@@ -50,9 +52,15 @@ impl KernelFile {
         self.buffer.get(..self.length).unwrap_or_default()
     }
 
-    /// Puts the last reading aside into `kept`, whose buffer is used for the next.
-    pub(super) fn keep(&mut self, kept: &mut Vec<u8>) {
-        kept.clear();
-        kept.extend_from_slice(self.bytes());
+    /// Keeps what the last reading gave, whatever is read after it.
+    pub(super) fn keep(&mut self) {
+        self.kept.clear();
+        let read = self.buffer.get(..self.length).unwrap_or_default();
+        self.kept.extend_from_slice(read);
+    }
+
+    /// What was kept last.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.kept
     }
 }

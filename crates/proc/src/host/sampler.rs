@@ -1,22 +1,24 @@
 //! Reads the counters again until a reading agrees with itself.
 //!
 //! `/proc/zoneinfo` prints nearly all counters of a node within microseconds, and is what the account stands on;
-//! `/proc/meminfo` adds what is only there. A reading is `meminfo`, `zoneinfo`, `meminfo`: how far the two
-//! `meminfo`s are apart is how much moved meanwhile.
+//! `/proc/meminfo` adds what is only there. Much is in both: how far they disagree on that is how much
+//! moved between the one and the other.
 
 use super::HostSample;
+use super::free::{Free, distance};
 use super::kernel_file::KernelFile;
 use super::slow::Slow;
 use crate::meminfo::Meminfo;
+use crate::page_counters::PageCounters;
 use crate::page_size;
 use crate::zoneinfo::Zoneinfo;
 use crate::{ReadError, Root};
-use plimsoll_units::{Bytes, PageSize};
+use plimsoll_units::{Bytes, PageSize, Pages};
 
 /// At most so many readings for one sample.
 const READINGS: u32 = 8;
 
-/// A reading during which no more than this moved is taken at once: the kernel's counters lag by as much.
+/// A reading whose files disagree by no more than this is taken at once: the kernel's counters lag by as much.
 const STILL: Bytes = Bytes::from_kib(128);
 
 /// Samples a host's counters through descriptors that stay open.
@@ -27,15 +29,13 @@ pub struct HostSampler<'r> {
     meminfo: KernelFile,
     zoneinfo: Option<KernelFile>,
     slabinfo: Option<KernelFile>,
-    chosen: Reading,
     slow: Slow,
 }
 
-/// The bytes of one reading.
-#[derive(Debug, Default)]
+/// What one reading gave.
 struct Reading {
-    meminfo: Vec<u8>,
-    zoneinfo: Vec<u8>,
+    meminfo: Meminfo,
+    zoneinfo: Option<Zoneinfo>,
 }
 
 impl<'r> HostSampler<'r> {
@@ -51,7 +51,6 @@ impl<'r> HostSampler<'r> {
             meminfo: KernelFile::open(root, "proc/meminfo")?,
             zoneinfo: KernelFile::open(root, "proc/zoneinfo").ok(),
             slabinfo: KernelFile::open(root, "proc/slabinfo").ok(),
-            chosen: Reading::default(),
             slow: Slow::read(root),
         })
     }
@@ -66,79 +65,103 @@ impl<'r> HostSampler<'r> {
     /// # Errors
     /// Where `/proc/meminfo` can't be read.
     pub fn sample(&mut self) -> Result<HostSample<'_>, ReadError> {
-        self.choose()?;
-        if let Some(slabinfo) = &mut self.slabinfo
-            && slabinfo.refresh().is_err()
+        let chosen = self.choose()?;
+        if self
+            .slabinfo
+            .as_mut()
+            .is_some_and(|file| file.refresh().is_err())
         {
             self.slabinfo = None;
         }
         self.record();
         Ok(HostSample {
             page: self.page,
-            meminfo: Meminfo::parse(&self.chosen.meminfo),
-            zoneinfo: self
-                .zoneinfo
-                .is_some()
-                .then(|| Zoneinfo::parse(&self.chosen.zoneinfo)),
+            meminfo: chosen.meminfo,
+            zoneinfo: chosen.zoneinfo,
             slabinfo: self.slabinfo.as_ref().map(KernelFile::bytes),
             slow: &self.slow,
         })
     }
 
-    /// Leaves the quietest reading in `chosen`.
-    fn choose(&mut self) -> Result<(), ReadError> {
-        let mut least = None;
-        let mut before = Meminfo::parse(self.meminfo.refresh()?);
-        for _ in 0..READINGS {
-            if let Some(zoneinfo) = &mut self.zoneinfo
-                && zoneinfo.refresh().is_err()
-            {
-                self.zoneinfo = None;
-            }
-            let after = Meminfo::parse(self.meminfo.refresh()?);
-            let moved = moved(&before, &after);
-            if least.is_none_or(|least| moved < least) {
-                least = Some(moved);
-                self.meminfo.keep(&mut self.chosen.meminfo);
-                if let Some(zoneinfo) = &mut self.zoneinfo {
-                    zoneinfo.keep(&mut self.chosen.zoneinfo);
-                }
-            }
-            if moved <= STILL {
+    /// The reading in which the files agree best; they keep its bytes.
+    fn choose(&mut self) -> Result<Reading, ReadError> {
+        let mut best = self.read()?;
+        let mut least = self.disagreement(&best);
+        self.keep();
+        for _ in 1..READINGS {
+            if least <= STILL {
                 break;
             }
-            before = after;
+            let reading = self.read()?;
+            let disagreement = self.disagreement(&reading);
+            if disagreement < least {
+                (best, least) = (reading, disagreement);
+                self.keep();
+            }
         }
-        Ok(())
+        Ok(best)
+    }
+
+    /// Reads the files once; a zoneinfo that can't be read any more is done without.
+    fn read(&mut self) -> Result<Reading, ReadError> {
+        if self
+            .zoneinfo
+            .as_mut()
+            .is_some_and(|file| file.refresh().is_err())
+        {
+            self.zoneinfo = None;
+        }
+        let meminfo = Meminfo::parse(self.meminfo.refresh()?);
+        let zoneinfo = self
+            .zoneinfo
+            .as_ref()
+            .map(|file| Zoneinfo::parse(file.bytes()));
+        Ok(Reading { meminfo, zoneinfo })
+    }
+
+    /// Keeps the bytes of the last reading, for the record.
+    fn keep(&mut self) {
+        self.meminfo.keep();
+        if let Some(zoneinfo) = &mut self.zoneinfo {
+            zoneinfo.keep();
+        }
     }
 
     fn record(&self) {
-        self.root.record(self.meminfo.path, &self.chosen.meminfo);
+        self.root.record(self.meminfo.path, self.meminfo.kept());
         if let Some(zoneinfo) = &self.zoneinfo {
-            self.root.record(zoneinfo.path, &self.chosen.zoneinfo);
+            self.root.record(zoneinfo.path, zoneinfo.kept());
         }
         if let Some(slabinfo) = &self.slabinfo {
             self.root.record(slabinfo.path, slabinfo.bytes());
         }
     }
+
+    /// How far the two files are apart in what both have.
+    fn disagreement(&self, reading: &Reading) -> Bytes {
+        let (meminfo, Some(zoneinfo)) = (&reading.meminfo, &reading.zoneinfo) else {
+            return Bytes::ZERO;
+        };
+        let node = |which: fn(&PageCounters) -> Option<Pages>| {
+            Some(zoneinfo.of_nodes(which)?.bytes(self.page))
+        };
+        let free = Free::of(meminfo, zoneinfo, self.page).map(Free::bytes);
+        let both = [
+            (meminfo.mem_free, free),
+            (meminfo.anon_pages, node(|n| n.nr_anon_pages)),
+            (meminfo.shmem, node(|n| n.nr_shmem)),
+            (meminfo.s_reclaimable, node(|n| n.nr_slab_reclaimable)),
+            (meminfo.s_unreclaim, node(|n| n.nr_slab_unreclaimable)),
+            (meminfo.page_tables, node(|n| n.nr_page_table_pages)),
+            (meminfo.cached, cached(meminfo, node(|n| n.nr_file_pages))),
+        ];
+        both.into_iter()
+            .filter_map(|(one, other)| Some(distance(one?, other?)))
+            .sum()
+    }
 }
 
-/// How far two readings are apart in what changes fastest.
-fn moved(before: &Meminfo, after: &Meminfo) -> Bytes {
-    let counters = |meminfo: &Meminfo| {
-        [
-            meminfo.mem_free,
-            meminfo.anon_pages,
-            meminfo.cached,
-            meminfo.buffers,
-            meminfo.slab,
-            meminfo.page_tables,
-            meminfo.vmalloc_used,
-        ]
-    };
-    let pairs = counters(before).into_iter().zip(counters(after));
-    pairs
-        .filter_map(|(before, after)| Some(before?.signed_sub(after?).unsigned_abs()))
-        .map(Bytes)
-        .sum()
+/// `Cached` as `meminfo_proc_show` makes it of the page cache.
+fn cached(meminfo: &Meminfo, file_pages: Option<Bytes>) -> Option<Bytes> {
+    Some(file_pages? - meminfo.buffers? - meminfo.swap_cached?)
 }
