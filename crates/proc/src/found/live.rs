@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(file.descriptors, 1);
         assert!(found.pipes.page_bytes >= Bytes(rustix::param::page_size() as u64));
         let unix = (found.sockets.iter())
-            .find(|sum| sum.family == SocketFamily::Unix)
+            .find(|sum| sum.family == SocketFamily::UnixStream)
             .unwrap();
         assert!(unix.queued_bytes >= Bytes(100_000));
         assert!(unix.truesize_bytes >= Bytes(100_000));

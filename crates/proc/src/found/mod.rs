@@ -69,7 +69,7 @@ pub struct SocketBuffers {
     /// Sum of `skb->truesize` charged to them, in both directions: payload, heads and `struct sk_buff`
     /// together, most of which slab counts already.
     pub truesize_bytes: Bytes,
-    /// Payload waiting in receive queues, as far as the kernel tells: UNIX streams and TCP.
+    /// Payload waiting in receive queues, as far as the kernel tells: UNIX (of datagrams, not all) and TCP.
     pub queued_bytes: Bytes,
 }
 
@@ -77,8 +77,10 @@ pub struct SocketBuffers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SocketFamily {
-    /// `AF_UNIX` streams, datagrams and sequenced packets.
-    Unix,
+    /// `AF_UNIX` streams.
+    UnixStream,
+    /// `AF_UNIX` datagrams and sequenced packets: their payload is laid out alike.
+    UnixDatagram,
     /// TCP over IPv4 and IPv6.
     Tcp,
     /// UDP and UDP-Lite over IPv4 and IPv6.

@@ -9,15 +9,19 @@ use plimsoll_units::Bytes;
 
 /// A dump of one family.
 pub(super) struct Question {
-    pub(super) family: SocketFamily,
+    /// For messages; each answer names its own.
+    pub(super) name: &'static str,
     pub(super) request: Vec<u8>,
-    /// Reads one answer; `None` for one that is too short.
-    pub(super) read: fn(&[u8]) -> Option<Socket>,
+    pub(super) read: Read,
 }
 
+/// Reads one answer; `None` for one that is too short.
+type Read = fn(&[u8]) -> Option<Socket>;
+
 /// One socket, as far as it holds memory.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Socket {
+    pub(super) family: SocketFamily,
     pub(super) inode: u32,
     /// The other end, by inode; 0 where it is gone.
     pub(super) peer: u32,
@@ -29,36 +33,50 @@ pub(super) struct Socket {
     pub(super) rings: Vec<(u32, u32)>,
 }
 
+impl Socket {
+    fn of(family: SocketFamily) -> Self {
+        Self {
+            family,
+            inode: 0,
+            peer: 0,
+            truesize: Bytes::ZERO,
+            queued: Bytes::ZERO,
+            rings: Vec::new(),
+        }
+    }
+}
+
 /// All dumps that there are.
 pub(super) fn questions() -> Vec<Question> {
     const AF_INET: u8 = 2;
     const AF_INET6: u8 = 10;
-    const IPPROTO_UDP: u8 = 17;
-    const IPPROTO_UDPLITE: u8 = 136;
-    let ask = |family, request, read| Question {
-        family,
+    let ask = |name, request, read: Read| Question {
+        name,
         request,
         read,
     };
     let mut questions = vec![
-        ask(SocketFamily::Unix, unix_request(), unix),
-        ask(SocketFamily::Netlink, netlink_request(), netlink),
-        ask(SocketFamily::Packet, packet_request(), packet),
+        ask("UNIX", unix_request(), unix),
+        ask("netlink", netlink_request(), netlink),
+        ask("packet", packet_request(), packet),
     ];
     for family in [AF_INET, AF_INET6] {
-        questions.push(ask(
-            SocketFamily::Tcp,
-            inet_request(family, IPPROTO_TCP),
-            tcp,
-        ));
-        for protocol in [IPPROTO_UDP, IPPROTO_UDPLITE] {
-            questions.push(ask(SocketFamily::Udp, inet_request(family, protocol), udp));
+        for (name, protocol, read) in INET {
+            questions.push(ask(name, inet_request(family, protocol), read));
         }
     }
     questions
 }
 
+pub(super) const UDP_LITE: &str = "UDP-Lite";
 const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+const IPPROTO_UDPLITE: u8 = 136;
+const INET: [(&str, u8, Read); 3] = [
+    ("TCP", IPPROTO_TCP, tcp),
+    ("UDP", IPPROTO_UDP, udp),
+    (UDP_LITE, IPPROTO_UDPLITE, udp),
+];
 const TCP_TIME_WAIT: u32 = 6;
 const TCP_LISTEN: u8 = 10;
 /// States without buffers of their own: some hosts have a hundred thousand sockets in them.
@@ -113,15 +131,20 @@ fn unix(answer: &[u8]) -> Option<Socket> {
     const UNIX_DIAG_PEER: u16 = 2;
     const UNIX_DIAG_RQLEN: u16 = 4;
     const UNIX_DIAG_MEMINFO: u16 = 5;
+    const SOCK_STREAM: u8 = 1;
     const SOCK_DGRAM: u8 = 2;
     let [_, socket_type, state, ..] = *answer else {
         return None;
     };
     // A listener tells waiting connections here, a datagram socket the first message only.
     let tells_queue = state != TCP_LISTEN && socket_type != SOCK_DGRAM;
+    let family = match socket_type {
+        SOCK_STREAM => SocketFamily::UnixStream,
+        _ => SocketFamily::UnixDatagram,
+    };
     let mut socket = Socket {
         inode: u32_at(answer, 4)?,
-        ..Socket::default()
+        ..Socket::of(family)
     };
     for (kind, value) in attributes(answer.get(FIXED..)?) {
         match kind {
@@ -138,7 +161,7 @@ fn unix(answer: &[u8]) -> Option<Socket> {
 fn netlink(answer: &[u8]) -> Option<Socket> {
     const FIXED: usize = 28;
     const NETLINK_DIAG_MEMINFO: u16 = 0;
-    let mut socket = Socket::default();
+    let mut socket = Socket::of(SocketFamily::Netlink);
     for (kind, value) in attributes(answer.get(FIXED..)?) {
         if kind == NETLINK_DIAG_MEMINFO {
             socket.truesize = received(value) + sent(value);
@@ -155,7 +178,7 @@ fn packet(answer: &[u8]) -> Option<Socket> {
     const PACKET_DIAG_MEMINFO: u16 = 6;
     let mut socket = Socket {
         inode: u32_at(answer, 4)?,
-        ..Socket::default()
+        ..Socket::of(SocketFamily::Packet)
     };
     for (kind, value) in attributes(answer.get(FIXED..)?) {
         match kind {
@@ -182,7 +205,7 @@ fn tcp(answer: &[u8]) -> Option<Socket> {
     Some(Socket {
         truesize,
         queued,
-        ..Socket::default()
+        ..Socket::of(SocketFamily::Tcp)
     })
 }
 
@@ -190,7 +213,7 @@ fn udp(answer: &[u8]) -> Option<Socket> {
     let truesize = inet_memory(answer, |memory| received(memory) + sent(memory))?;
     Some(Socket {
         truesize,
-        ..Socket::default()
+        ..Socket::of(SocketFamily::Udp)
     })
 }
 

@@ -8,7 +8,7 @@ mod answers;
 mod netlink;
 
 use super::{Found, PacketRing, SocketBuffers, SocketFamily, Unseen};
-use answers::{Question, Socket, questions};
+use answers::{Question, Socket, UDP_LITE, questions};
 use netlink::SockDiag;
 use plimsoll_units::Bytes;
 use rustix::fs::{Mode, OFlags, openat};
@@ -45,7 +45,7 @@ pub(super) fn look(
 }
 
 /// Families that the kernel would not tell about.
-type Refusals = Vec<(SocketFamily, Errno)>;
+type Refusals = Vec<(&'static str, Errno)>;
 
 fn ask_elsewhere(found: &mut Found, proc: BorrowedFd<'_>, path: &CStr) -> Result<Refusals, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -62,107 +62,72 @@ fn ask_elsewhere(found: &mut Found, proc: BorrowedFd<'_>, path: &CStr) -> Result
 fn ask_all(found: &mut Found, questions: &[Question]) -> Refusals {
     let mut diag = match SockDiag::open() {
         Ok(diag) => diag,
-        Err(errno) => return questions.iter().map(|q| (q.family, errno)).collect(),
+        Err(errno) => return questions.iter().map(|q| (q.name, errno)).collect(),
     };
     let mut refusals = Refusals::new();
     for question in questions {
-        match ask(&mut diag, question) {
-            Ok(sum) => sum.add_to(found),
-            Err(errno) => refusals.push((question.family, errno)),
+        let mut sockets = Vec::new();
+        let dumped = diag.dump(&question.request, |answer| {
+            sockets.extend((question.read)(answer));
+        });
+        add(found, sockets);
+        if let Err(errno) = dumped {
+            refusals.push((question.name, errno));
         }
     }
     refusals
 }
 
-fn ask(diag: &mut SockDiag, question: &Question) -> Result<Sum, Errno> {
-    let mut sum = Sum::new(question.family);
-    diag.dump(&question.request, |answer| {
-        if let Some(socket) = (question.read)(answer) {
-            sum.add(socket);
-        }
-    })?;
-    Ok(sum)
-}
-
-/// The sockets of one family in one namespace.
-struct Sum {
-    buffers: SocketBuffers,
-    rings: Vec<PacketRing>,
-    inodes: HashSet<u32>,
-    /// What is queued from a peer: its inode, and how much.
-    queued_from: Vec<(u32, Bytes)>,
-}
-
-impl Sum {
-    fn new(family: SocketFamily) -> Self {
-        Self {
-            buffers: SocketBuffers::none(family),
-            rings: Vec::new(),
-            inodes: HashSet::new(),
-            queued_from: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, socket: Socket) {
-        self.buffers.count += 1;
-        self.buffers.truesize_bytes += socket.truesize;
-        self.buffers.queued_bytes += socket.queued;
-        if self.buffers.family == SocketFamily::Unix {
-            self.inodes.insert(socket.inode);
-            if socket.queued > Bytes::ZERO {
-                self.queued_from.push((socket.peer, socket.queued));
-            }
-        }
+/// Adds the sockets of one dump.
+fn add(found: &mut Found, sockets: Vec<Socket>) {
+    let inodes: HashSet<u32> = sockets.iter().map(|socket| socket.inode).collect();
+    for socket in sockets {
+        // What a UNIX socket has sent is charged to the sender, and one that was closed meanwhile is not
+        // listed any more: then at least the payload counts.
+        let sender_is_gone =
+            socket.family == SocketFamily::UnixStream && !inodes.contains(&socket.peer);
+        let inherited = if sender_is_gone {
+            socket.queued
+        } else {
+            Bytes::ZERO
+        };
+        let sum = buffers_of(&mut found.sockets, socket.family);
+        sum.count += 1;
+        sum.truesize_bytes += socket.truesize + inherited;
+        sum.queued_bytes += socket.queued;
         let rings = socket.rings.into_iter().map(|(block, blocks)| PacketRing {
             inode: socket.inode.into(),
             block_bytes: Bytes(block.into()),
             blocks: blocks.into(),
         });
-        self.rings.extend(rings);
-    }
-
-    fn add_to(mut self, found: &mut Found) {
-        // What a UNIX socket has sent is charged to the sender, and one that was closed meanwhile is not listed any
-        // more: then at least the payload counts.
-        for (peer, queued) in &self.queued_from {
-            if !self.inodes.contains(peer) {
-                self.buffers.truesize_bytes += *queued;
-            }
-        }
-        found.packet_rings.append(&mut self.rings);
-        match (found.sockets.iter_mut()).find(|sum| sum.family == self.buffers.family) {
-            Some(sum) => sum.add(&self.buffers),
-            None if self.buffers.count > 0 => found.sockets.push(self.buffers),
-            None => {}
-        }
+        found.packet_rings.extend(rings);
     }
 }
 
-impl SocketBuffers {
-    fn none(family: SocketFamily) -> Self {
-        Self {
-            family,
-            count: 0,
-            truesize_bytes: Bytes::ZERO,
-            queued_bytes: Bytes::ZERO,
-        }
+/// The entry of a family, made where there is none yet.
+fn buffers_of(sums: &mut Vec<SocketBuffers>, family: SocketFamily) -> &mut SocketBuffers {
+    let none = SocketBuffers {
+        family,
+        count: 0,
+        truesize_bytes: Bytes::ZERO,
+        queued_bytes: Bytes::ZERO,
+    };
+    match sums.iter().position(|sum| sum.family == family) {
+        Some(at) => sums.swap(at, 0),
+        None => sums.insert(0, none),
     }
-
-    fn add(&mut self, other: &Self) {
-        self.count += other.count;
-        self.truesize_bytes += other.truesize_bytes;
-        self.queued_bytes += other.queued_bytes;
-    }
+    sums.first_mut()
+        .expect("the entry was moved or made there just now")
 }
 
 fn note_refusals(found: &mut Found, refusals: Refusals, place: &str) {
     let mut named = HashSet::new();
-    for (family, errno) in refusals {
-        // A kernel without UDP-Lite or IPv6 has none of their sockets either.
-        let needless = errno == Errno::NOENT && family == SocketFamily::Udp;
-        if !needless && named.insert(family) {
+    for (name, errno) in refusals {
+        // Most kernels have no UDP-Lite any more, and so none of its sockets.
+        let needless = name == UDP_LITE && errno == Errno::NOENT;
+        if !needless && named.insert(name) {
             found.unseen.push(Unseen {
-                what: format!("{family:?} sockets of {place}"),
+                what: format!("{name} sockets of {place}"),
                 why: format!("sock_diag: {errno}"),
             });
         }
