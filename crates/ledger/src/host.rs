@@ -9,6 +9,8 @@ mod counters;
 mod figures;
 mod owners;
 mod slab;
+#[cfg(test)]
+mod tests;
 mod unseen;
 
 use crate::look::{Detail, Exactness, Host, Unseen};

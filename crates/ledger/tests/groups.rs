@@ -63,7 +63,10 @@ fn anonymous_memory_is_its_processes() {
     need!(Root, CgroupV1Memory, Program("tail"));
     let group = OwnGroup::v1("memory", "anon").unwrap();
     // tail keeps all of a line that does not end.
-    let script = format!("(head -c {} /dev/zero; sleep 1000) | tail > /dev/null", SIZE.get());
+    let script = format!(
+        "(head -c {} /dev/zero; sleep 1000) | tail > /dev/null",
+        SIZE.get()
+    );
     let mut shell = group.shell(&script).unwrap();
     wait_for_usage(&group, SIZE);
     let rows = look_at(&group);
