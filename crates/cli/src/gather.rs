@@ -4,12 +4,16 @@
 use crate::args::{self, Pss, View};
 use crate::failure::Failure;
 use plimsoll_ledger::Sample;
+use plimsoll_ledger::commit::{self, Promises, Recount};
 use plimsoll_ledger::host::Discovered;
 use plimsoll_ledger::look::{Look, Unseen};
+use plimsoll_ledger::process::Shares;
+use plimsoll_ledger::process::share;
 use plimsoll_proc::host::HostSampler;
 use plimsoll_proc::passwd::Users;
-use plimsoll_proc::process::sample::{self, Samples};
-use plimsoll_proc::{ReadError, Root};
+use plimsoll_proc::process::sample::{self, SampleError, Samples};
+use plimsoll_proc::process::{mappings, smaps_rollup};
+use plimsoll_proc::{Root, sysvipc_shm};
 
 /// What is read besides the host's counters, which always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,13 +93,71 @@ impl<'r> Gatherer<'r> {
         let groups = wanted
             .groups
             .then(|| plimsoll_cgroup::sample::Sample::read(self.root));
+        let shares = match (&processes, wanted.pss) {
+            (Some((samples, _)), Some(which)) => self.shares(samples, which, &mut unseen),
+            _ => Shares::new(),
+        };
+        let promises = self.promises(wanted.mappings, &mut unseen);
         Ok(plimsoll_ledger::look(Sample {
             host: self.host.sample()?,
             found: Discovered::default(),
             processes,
+            shares,
+            promises,
             groups,
             unseen,
         }))
+    }
+
+    fn shares(&self, samples: &Samples, which: Pss, unseen: &mut Vec<Unseen>) -> Shares {
+        let mut shares = Shares::new();
+        for process in &samples.processes {
+            let refusal = match which {
+                Pss::Cheap => share::refusal(&process.status),
+                Pss::All => None,
+            };
+            if let Some(refusal) = refusal {
+                unseen.push(refusal);
+                continue;
+            }
+            let pid = process.status.pid;
+            match smaps_rollup::read(self.root, pid) {
+                Ok(usage) => {
+                    shares.insert(pid, usage.pss);
+                }
+                Err(SampleError::Read(error)) if error.is_gone() => {}
+                Err(error) => unseen.push(not_seen(
+                    &format!("the proportional share of process {pid}"),
+                    &error,
+                )),
+            }
+        }
+        shares
+    }
+
+    fn promises(&self, mappings: bool, unseen: &mut Vec<Unseen>) -> Option<Promises> {
+        let read = |path| self.root.read(path);
+        let policy = match read("proc/sys/vm/overcommit_memory") {
+            Ok(mode) => commit::policy(&mode)?,
+            Err(error) => {
+                unseen.push(not_seen("the commit account", &error));
+                return None;
+            }
+        };
+        let recount = mappings.then(|| {
+            let mut recount = Recount::default();
+            if let Err(error) = mappings::scan(self.root, |event| recount.take(&event)) {
+                unseen.push(not_seen("mappings of processes", &error));
+            }
+            recount
+        });
+        // A kernel without SysV memory has no such file, and none to count.
+        let segments = read("proc/sysvipc/shm").unwrap_or_default();
+        Some(Promises {
+            policy,
+            segments: sysvipc_shm::parse(&segments),
+            recount,
+        })
     }
 
     fn processes(&self, unseen: &mut Vec<Unseen>) -> Option<(Samples, Users)> {
@@ -114,7 +176,7 @@ impl<'r> Gatherer<'r> {
 }
 
 /// A source that could not be read at all.
-fn not_seen(what: &str, error: &ReadError) -> Unseen {
+fn not_seen(what: &str, error: &dyn std::error::Error) -> Unseen {
     Unseen {
         what: what.to_owned(),
         why: format!("{:#}", anyhow::anyhow!("{error}")),

@@ -93,6 +93,19 @@ pub struct Commit {
     pub anon_outside_bytes: Option<Bytes>,
     /// By process, largest commitment outside or not resident first.
     pub processes: Vec<CommitProcess>,
+    /// Processes whose mappings can't be read, with what `recomputed_bytes` may lack for each.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A process whose mappings can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// Process id.
+    pub pid: u32,
+    /// Its name.
+    pub command: String,
+    /// At most this much is charged for it: `VmData` + `VmStk`, all its private writable mappings.
+    pub at_most_bytes: Bytes,
 }
 
 /// `vm.overcommit_memory`.

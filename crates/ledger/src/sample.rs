@@ -1,8 +1,10 @@
 //! From what the readers brought to the account that people and programs see.
 
+use crate::commit::{self, Promises};
 use crate::groups::{self, Resident};
 use crate::host::{self, Discovered};
-use crate::look::{Look, Process, SCHEMA, Unseen};
+use crate::look::{Look, SCHEMA, Unseen};
+use crate::process::{self, Shares};
 use plimsoll_proc::host::HostSample;
 use plimsoll_proc::passwd::Users;
 use plimsoll_proc::process::sample::Samples;
@@ -18,6 +20,10 @@ pub struct Sample<'a> {
     pub found: Discovered,
     /// Every process, and the names of users.
     pub processes: Option<(Samples, Users)>,
+    /// Proportional shares, where they were asked for.
+    pub shares: Shares,
+    /// The commit account.
+    pub promises: Option<Promises>,
     /// Every control group.
     pub groups: Option<plimsoll_cgroup::sample::Sample>,
     /// What the readers did not see.
@@ -35,6 +41,15 @@ pub fn look(sample: Sample<'_>) -> Look {
         .as_ref()
         .map(|(samples, _)| by_pid(samples))
         .unwrap_or_default();
+    let mut processes = Vec::new();
+    if let Some((samples, users)) = &sample.processes {
+        processes = process::rows(&samples.processes, users, &sample.shares);
+        unseen.extend(process::unseen(samples));
+    }
+    let commit = sample
+        .promises
+        .and_then(|promises| commit::account(&sample.host.meminfo, promises));
+    unseen.extend(commit.as_ref().and_then(commit::unseen));
     let groups = sample
         .groups
         .map(|groups| groups::account(&groups, &resident));
@@ -43,8 +58,8 @@ pub fn look(sample: Sample<'_>) -> Look {
     Look {
         schema: SCHEMA,
         host: accounted.host,
-        commit: None,
-        processes: Vec::<Process>::new(),
+        commit,
+        processes,
         groups,
         unseen,
     }

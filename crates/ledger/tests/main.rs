@@ -7,5 +7,6 @@
     reason = "a test that can't go on fails"
 )]
 
+mod commit;
 mod groups;
 mod host;

@@ -2,7 +2,7 @@
 
 use plimsoll_ledger::look::{
     Commit, CommitProcess, Detail, Exactness, Group, Host, Look, Owner, Policy, Process, SCHEMA,
-    Unowned, Unseen,
+    Unowned, Unreadable, Unseen,
 };
 use plimsoll_units::Bytes;
 
@@ -98,6 +98,11 @@ pub(super) fn look() -> Look {
             recomputed_bytes: Some(mib(3_755)),
             unexplained_bytes: Some(34 << 20),
             anon_outside_bytes: Some(mib(1_984)),
+            unreadable: vec![Unreadable {
+                pid: 1,
+                command: "init".to_owned(),
+                at_most_bytes: mib(34),
+            }],
             processes: vec![CommitProcess {
                 pid: 812,
                 command: "python3".to_owned(),
