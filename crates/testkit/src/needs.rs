@@ -42,7 +42,7 @@ pub enum Need {
     Program(&'static str),
     /// This much memory that can be had without swapping (`MemAvailable`).
     MemoryFree(Bytes),
-    /// A lab guest can be started: the emulator and the tools that make its disk.
+    /// A lab guest can be started: the emulator, and the tools that fetch and unpack its kernel.
     Lab,
 }
 
