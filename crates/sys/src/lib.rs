@@ -7,6 +7,7 @@
 pub mod kcmp;
 pub mod pagemap;
 pub mod ptrace;
+pub mod remote;
 pub mod secretmem;
 pub mod uffd;
 pub mod vm;

@@ -17,6 +17,8 @@ pub mod needs;
 pub mod own_group;
 mod probe;
 mod skips;
+pub mod victim;
 
 pub use needs::Need;
 pub use own_group::OwnGroup;
+pub use victim::Victim;

@@ -11,6 +11,7 @@
 //!
 //! A tracee belongs to the thread that seized it, so neither state is `Send`.
 
+mod interrupted;
 mod registers;
 mod request;
 mod running;

@@ -7,6 +7,7 @@ compile_error!(
     "Plimsoll's surgery knows only x86-64 so far: ptrace/registers.rs and remote/x86_64.rs are to be written for this architecture"
 );
 
+use crate::remote::Syscall;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The general registers, in the kernel's order (`arch/x86/include/asm/user_64.h`).
@@ -48,6 +49,8 @@ pub struct Registers {
 const USER_CS: u64 = 0x33;
 /// Marks system calls of the x32 ABI (`__X32_SYSCALL_BIT`).
 const X32_SYSCALL_BIT: u64 = 1 << 30;
+/// The error of an interrupted call that is over.
+const EINTR: u64 = 4;
 /// `orig_rax` outside system calls.
 const NO_SYSCALL: u64 = u64::MAX;
 
@@ -59,13 +62,61 @@ impl Registers {
         self.cs == USER_CS && !x32
     }
 
-    /// The system call that was interrupted and that the kernel means to restart, with the error that says how
+    /// These registers about to execute `call` at `rip`, which must hold a `syscall` instruction. Outside any
+    /// call, so that the kernel restarts nothing.
+    #[must_use]
+    pub fn calling(&self, call: Syscall) -> Self {
+        let [rdi, rsi, rdx, r10, r8, r9] = call.args;
+        Self {
+            rax: call.number,
+            orig_rax: NO_SYSCALL,
+            rdi,
+            rsi,
+            rdx,
+            r10,
+            r8,
+            r9,
+            ..*self
+        }
+    }
+
+    /// The system call that was interrupted and that the kernel means to restart, each in its way
     /// (`ERESTARTSYS` 512, `ERESTARTNOINTR` 513, `ERESTARTNOHAND` 514, `ERESTART_RESTARTBLOCK` 516).
     #[must_use]
-    pub fn restarting(&self) -> Option<(u64, u64)> {
-        let error = self.rax.wrapping_neg();
-        let restarts = matches!(error, 512 | 513 | 514 | 516) && self.orig_rax != NO_SYSCALL;
-        restarts.then_some((self.orig_rax, error))
+    pub fn restarting(&self) -> Option<Syscall> {
+        let restarts = matches!(self.rax.wrapping_neg(), 512 | 513 | 514 | 516);
+        restarts.then(|| self.call())?
+    }
+
+    /// The system call that ended with `EINTR`.
+    #[must_use]
+    pub fn cut_short(&self) -> Option<Syscall> {
+        (self.rax.wrapping_neg() == EINTR).then(|| self.call())?
+    }
+
+    /// The system call that was interrupted, whichever way it goes on.
+    #[must_use]
+    pub fn interrupted(&self) -> Option<Syscall> {
+        self.restarting().or_else(|| self.cut_short())
+    }
+
+    /// These registers about to execute again the call they come from: the two bytes of its `syscall`
+    /// instruction lie just before `rip`.
+    #[must_use]
+    pub fn executing_again(&self, call: Syscall) -> Self {
+        Self {
+            rax: call.number,
+            orig_rax: NO_SYSCALL,
+            rip: self.rip.wrapping_sub(2),
+            ..*self
+        }
+    }
+
+    fn call(&self) -> Option<Syscall> {
+        (self.orig_rax != NO_SYSCALL).then_some(Syscall {
+            number: self.orig_rax,
+            args: [self.rdi, self.rsi, self.rdx, self.r10, self.r8, self.r9],
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A thread that we trace and that runs.
 
-use super::{Error, Event, Exit, Stopped, Wait, request, status};
+use super::{Error, Exit, Stopped, Wait, request, status};
 use linux_raw_sys::ptrace as p;
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -37,7 +37,7 @@ pub struct WaitTimeout(pub Running);
 /// The outcome of [`Running::stop`].
 #[derive(Debug)]
 pub enum Stop {
-    /// It stands still: [`Event::Interrupted`] or [`Event::GroupStop`].
+    /// It stands still ([`super::Event::is_standing`]).
     Stopped(Stopped),
     /// It is gone.
     Exited(Exit),
@@ -131,14 +131,11 @@ impl Running {
                 Ok(Wait::Exited(exit)) => return Ok(Stop::Exited(exit)),
                 Err(WaitTimeout(still)) => return Ok(Stop::Busy(still)),
             };
-            match stopped.event() {
-                Event::Interrupted | Event::GroupStop(_) => return Ok(Stop::Stopped(stopped)),
-                Event::Fork => {
-                    if let Some(child) = stopped.child() {
-                        born(Self::born(child));
-                    }
-                }
-                _ => {}
+            if stopped.event().is_standing() {
+                return Ok(Stop::Stopped(stopped));
+            }
+            if let Some(child) = stopped.child() {
+                born(Self::born(child));
             }
             self = match stopped.resume() {
                 Ok(running) => running,

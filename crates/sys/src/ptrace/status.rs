@@ -43,6 +43,20 @@ pub enum Event {
     Other(i32),
 }
 
+impl Event {
+    /// On the way into or out of a system call.
+    #[must_use]
+    pub fn is_syscall(self) -> bool {
+        self == Self::Syscall
+    }
+
+    /// A stop that leaves the thread's registers its own and no signal in flight.
+    #[must_use]
+    pub fn is_standing(self) -> bool {
+        matches!(self, Self::Interrupted | Self::GroupStop(_))
+    }
+}
+
 /// A wait status, decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {

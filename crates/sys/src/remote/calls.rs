@@ -1,0 +1,280 @@
+//! A stopped thread that executes calls for us, one at a time.
+
+use super::frame::{self, Frame};
+use super::site::WayHome;
+use super::{Error, Site, Syscall, rseq};
+use crate::ptrace::{Event, Registers, SignalMask, Stopped, SyscallInfo, Wait};
+use crate::{Span, vm};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+/// Where the frame that leads a thread home may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Below the thread's own stack pointer and red zone, down to this address: only where that is surely a
+    /// stack of the kernel's making (`[stack]`), for small stacks of language runtimes end in other data.
+    Stack(u64),
+    /// In these bytes, which are the surgeon's own: a mapping made by a call before.
+    Own(Span),
+    /// Nowhere: a thread that loses us in the middle of a call is lost.
+    None,
+}
+
+/// A thread can't be used; it is given back as it was.
+#[derive(Debug)]
+pub struct Refused {
+    /// The thread.
+    pub thread: Stopped,
+    /// Why.
+    pub why: Error,
+}
+
+/// A stopped thread prepared for calls. Between calls its registers and its signal mask are its own; dropping
+/// this puts back the bytes below its stack, too, and lets it go.
+#[derive(Debug)]
+pub struct Calls {
+    /// `None` once the thread died.
+    thread: Option<Stopped>,
+    tid: Pid,
+    own: Registers,
+    mask: SignalMask,
+    /// What a call starts from: the own registers, or ones that lead home.
+    injected: Registers,
+    written: Option<Written>,
+}
+
+/// What lay where the frame was written.
+#[derive(Debug)]
+struct Written {
+    address: u64,
+    before: Vec<u8>,
+}
+
+/// How often a call that signals interrupt is tried again.
+const TRIES: u32 = 100;
+/// `ERESTARTSYS` and what follows: the kernel's own errors for an interrupted call.
+const RESTARTS: std::ops::RangeInclusive<u64> = 512..=516;
+/// The largest error number there is.
+const MAX_ERRNO: u64 = 4095;
+
+impl Calls {
+    /// Prepares a thread that stands still ([`Event::Interrupted`] or [`Event::GroupStop`]).
+    ///
+    /// # Errors
+    /// With the thread, as it was: 32-bit (`EOPNOTSUPP`), gone, or its memory can't be read.
+    pub fn begin(thread: Stopped, site: &Site, room: Room) -> Result<Self, Refused> {
+        match Prepared::new(&thread, site, room) {
+            Ok(ready) => Ok(Self {
+                tid: thread.tid(),
+                thread: Some(thread),
+                own: ready.own,
+                mask: ready.mask,
+                injected: ready.injected,
+                written: ready.written,
+            }),
+            Err(why) => Err(Refused { thread, why }),
+        }
+    }
+
+    /// The thread's id.
+    #[must_use]
+    pub fn tid(&self) -> Pid {
+        self.tid
+    }
+
+    /// Whether the thread goes on unharmed when we are killed in the middle of a call.
+    #[must_use]
+    pub fn survives_us(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// Executes one call and gives what it returned. The thread stands where it stood afterwards.
+    ///
+    /// # Errors
+    /// The outer error: the call was not made, or nobody knows; the inner one: what the kernel answered.
+    pub fn call(&mut self, call: Syscall) -> Result<Result<u64, Errno>, Error> {
+        for _ in 0..TRIES {
+            let result = self.once(call)?;
+            let error = result.wrapping_neg();
+            if !RESTARTS.contains(&error) {
+                return Ok(match i32::try_from(error) {
+                    Ok(errno) if error <= MAX_ERRNO && errno != 0 => {
+                        Err(Errno::from_raw_os_error(errno))
+                    }
+                    _ => Ok(result),
+                });
+            }
+        }
+        Err(Error::Interrupted {
+            tid: self.tid,
+            times: TRIES,
+        })
+    }
+
+    /// Gives the stopped thread back, with all as it was.
+    ///
+    /// # Errors
+    /// [`Error::Died`].
+    pub fn finish(mut self) -> Result<Stopped, Error> {
+        self.put_back();
+        self.thread.take().ok_or(Error::Died { tid: self.tid })
+    }
+
+    /// The order of the changes is what makes our death harmless: registers that lead home come before the mask
+    /// is closed, and the mask is opened before they go.
+    fn once(&mut self, call: Syscall) -> Result<u64, Error> {
+        let thread = self.thread.take().ok_or(Error::Died { tid: self.tid })?;
+        thread.set_registers(&self.injected.calling(call))?;
+        let outcome = thread
+            .set_signal_mask(SignalMask::ALL)
+            .map_err(Error::from)
+            .and_then(|()| execute(thread, call));
+        let (thread, result) = outcome?;
+        thread.set_signal_mask(self.mask)?;
+        thread.set_registers(&self.own)?;
+        self.thread = Some(thread);
+        result
+    }
+
+    fn put_back(&mut self) {
+        if let Some(written) = self.written.take() {
+            // What is gone needs nothing back, and what could be written once can be again.
+            let _ = vm::write(self.tid, written.address, &written.before);
+        }
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        self.put_back();
+    }
+}
+
+/// Runs a thread with the registers set through one system call and back into a stop of the kind it came from.
+fn execute(thread: Stopped, call: Syscall) -> Result<(Stopped, Result<u64, Error>), Error> {
+    let thread = run_until(thread, Event::is_syscall, Stopped::resume_to_syscall)?;
+    let result = match thread.syscall_info()? {
+        SyscallInfo::Entry { number, .. } if number == call.number => Ok(()),
+        _ => Err(Error::Astray { tid: thread.tid() }),
+    };
+    let thread = run_until(thread, Event::is_syscall, Stopped::resume_to_syscall)?;
+    let result = result.and_then(|()| Ok(thread.registers()?.rax));
+    let thread = run_until(thread, Event::is_standing, |thread| {
+        thread.interrupt_next()?;
+        thread.resume()
+    })?;
+    Ok((thread, result))
+}
+
+/// Resumes a thread until it stops as wanted. Other stops (SIGSTOP, which no mask holds back; the group stop that
+/// follows) are passed on as they come.
+fn run_until(
+    mut thread: Stopped,
+    wanted: impl Fn(Event) -> bool,
+    resume: impl Fn(Stopped) -> Result<crate::ptrace::Running, crate::ptrace::Error>,
+) -> Result<Stopped, Error> {
+    let tid = thread.tid();
+    loop {
+        let running = match resume(thread) {
+            Err(error) if error.is_gone() => return Err(Error::Died { tid }),
+            running => running?,
+        };
+        thread = match running.wait()? {
+            Wait::Stopped(thread) if wanted(thread.event()) => return Ok(thread),
+            Wait::Stopped(thread) => thread,
+            Wait::Exited(_) => return Err(Error::Died { tid }),
+        };
+    }
+}
+
+/// All that is read of a thread, and written below its stack, before its first call.
+struct Prepared {
+    own: Registers,
+    mask: SignalMask,
+    injected: Registers,
+    written: Option<Written>,
+}
+
+impl Prepared {
+    fn new(thread: &Stopped, site: &Site, room: Room) -> Result<Self, Error> {
+        let mut own = thread.registers()?;
+        if !own.is_64_bit() {
+            return Err(Error::Ptrace(crate::ptrace::Error {
+                operation: "work in 32-bit code of",
+                tid: thread.tid(),
+                errno: Errno::OPNOTSUPP,
+            }));
+        }
+        if let Some(abort) = rseq::abort_address(thread, own.rip)? {
+            own.rip = abort;
+        }
+        let mask = thread.signal_mask()?;
+        let mut injected = own;
+        injected.rip = site.syscall;
+        let written = match site.way_home {
+            Some(way_home) => lead_home(thread, &own, mask, way_home, room, &mut injected)?,
+            None => None,
+        };
+        Ok(Self {
+            own,
+            mask,
+            injected,
+            written,
+        })
+    }
+}
+
+/// Writes the frame, where there is room, and turns `injected` towards it.
+fn lead_home(
+    thread: &Stopped,
+    own: &Registers,
+    mask: SignalMask,
+    way_home: WayHome,
+    room: Room,
+    injected: &mut Registers,
+) -> Result<Option<Written>, Error> {
+    let xstate = thread.xstate()?;
+    let (lowest, top) = match room {
+        Room::Stack(lowest) => (lowest, frame::below_red_zone(own.rsp)),
+        Room::Own(span) => (span.start, span.end),
+        Room::None => return Ok(None),
+    };
+    if top.saturating_sub(lowest) < frame::room_bytes(&xstate) {
+        return Ok(None);
+    }
+    let Some(frame) = frame::build(top, way_home.restorer, own, mask, &xstate) else {
+        return Ok(None);
+    };
+    let written = write_keeping(thread.tid(), &frame)?;
+    injected.rip = way_home.syscall_ret;
+    injected.rsp = frame.address;
+    Ok(Some(written))
+}
+
+fn write_keeping(tid: Pid, frame: &Frame) -> Result<Written, Error> {
+    let failed = |operation, errno| Error::Memory {
+        operation,
+        tid,
+        address: frame.address,
+        errno,
+    };
+    let mut before = vec![0; frame.bytes.len()];
+    let span = Span::new(frame.address, before.len() as u64);
+    let whole = |done: usize| {
+        if done == frame.bytes.len() {
+            Ok(())
+        } else {
+            Err(Errno::FAULT)
+        }
+    };
+    vm::read(tid, &[span], &mut before)
+        .and_then(whole)
+        .map_err(|errno| failed("read the stack", errno))?;
+    vm::write(tid, frame.address, &frame.bytes)
+        .and_then(whole)
+        .map_err(|errno| failed("write a frame", errno))?;
+    Ok(Written {
+        address: frame.address,
+        before,
+    })
+}

@@ -1,0 +1,74 @@
+//! A program that surgery is tried on: it does one thing, over and over, and checks that it went as if nobody
+//! had touched it.
+//!
+//! `victim KIND` writes `ready`, does its thing until its standard input ends, then writes `ok` and a count and
+//! exits 0. At the first sign of interference it says what it saw and exits 1.
+
+mod raw;
+mod sleeps;
+mod work;
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a victim does once: how often it did it counts.
+type Act = Box<dyn FnMut() -> Result<(), String>>;
+
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+fn main() -> ExitCode {
+    let kind = std::env::args().nth(1).unwrap_or_default();
+    let act = match act(&kind) {
+        Ok(act) => act,
+        Err(error) => return fail(&error),
+    };
+    // This thread sleeps in read(2) all the while: one more state that surgery has to leave alone.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        ENDING.store(true, Ordering::Relaxed);
+    });
+    println!("ready");
+    match repeat(act) {
+        Ok(count) => {
+            println!("ok {count} signals {}", raw::signals_seen());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn act(kind: &str) -> Result<Act, String> {
+    Ok(match kind {
+        "nanosleep" => Box::new(sleeps::nanosleep),
+        "futex" => Box::new(sleeps::futex),
+        "poll" => Box::new(sleeps::poll()?),
+        "epoll" => Box::new(sleeps::epoll()?),
+        "signals" => {
+            raw::count_signal(libc::SIGUSR1);
+            Box::new(sleeps::nanosleep_through_signals)
+        }
+        "work" => Box::new(work::checked()),
+        "threads" => Box::new(work::threads()),
+        "forks" => Box::new(work::forks),
+        "seccomp" => {
+            raw::forbid_getppid()?;
+            Box::new(sleeps::nanosleep)
+        }
+        _ => return Err(format!("no such victim: {kind:?}")),
+    })
+}
+
+fn repeat(mut act: Act) -> Result<u64, String> {
+    let mut count = 0;
+    while !ENDING.load(Ordering::Relaxed) {
+        act()?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("victim: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,93 @@
+//! Victims: programs started for a test, that check themselves (see the binary `victim`).
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use rustix::process::Pid;
+
+/// A running victim. Dropped without [`Victim::end`], it is killed.
+#[derive(Debug)]
+pub struct Victim {
+    child: Child,
+}
+
+impl Victim {
+    /// Starts a victim of this kind and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it can't be built or started, or refuses.
+    pub fn start(kind: &str) -> io::Result<Self> {
+        let mut child = Command::new(binary()?)
+            .arg(kind)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        let mut line = String::new();
+        if let Some(stdout) = &mut child.stdout {
+            BufReader::with_capacity(1, stdout).read_line(&mut line)?;
+        }
+        if line != "ready\n" {
+            return Err(io::Error::other(format!("the victim said {line:?}")));
+        }
+        Ok(Self { child })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Lets it come to its end and gives its last words: `ok`, how often it acted, signals it saw.
+    ///
+    /// # Errors
+    /// When it saw anything amiss, or was killed.
+    pub fn end(mut self) -> io::Result<String> {
+        drop(self.child.stdin.take());
+        let mut words = String::new();
+        if let Some(stdout) = &mut self.child.stdout {
+            stdout.read_to_string(&mut words)?;
+        }
+        let status = self.child.wait()?;
+        if !status.success() || !words.starts_with("ok ") {
+            return Err(io::Error::other(format!(
+                "the victim ended with {status}: {words:?}"
+            )));
+        }
+        Ok(words)
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program, built once by each test process: cargo builds no other package's binaries for a test.
+fn binary() -> io::Result<&'static PathBuf> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BINARY.get_or_init(|| build().map_err(|error| error.to_string()));
+    built
+        .as_ref()
+        .map_err(|error| io::Error::other(error.clone()))
+}
+
+fn build() -> io::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "-q", "-p", "plimsoll-testkit", "--bin", "victim"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()?;
+    if !built.success() {
+        return Err(io::Error::other("the victim can't be built"));
+    }
+    // Tests run from target/debug/deps.
+    let test = std::env::current_exe()?;
+    let binary = test.ancestors().nth(2).map(|debug| debug.join("victim"));
+    binary.ok_or_else(|| io::Error::other("no target directory above the test"))
+}
