@@ -194,6 +194,14 @@ impl Drop for Running {
     }
 }
 
+/// Reaps, as its tracer, a thread that is dying: bounded, for the end of a process is only told when all its
+/// threads are gone.
+pub(super) fn take_note_of_end(tid: Pid) {
+    if let Ok(Err(WaitTimeout(still))) = Running::born(tid).wait_for(Duration::from_secs(1)) {
+        still.forget();
+    }
+}
+
 fn wait_raw(tid: Pid, options: WaitOptions) -> Result<Option<i32>, Errno> {
     // __WALL: threads that are no leaders are "clone children" to the kernel. Its value is 1 << 30.
     let all = WaitOptions::from_bits_retain(0x4000_0000);

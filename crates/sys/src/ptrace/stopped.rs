@@ -91,7 +91,10 @@ impl Stopped {
     /// None but that it is gone.
     pub fn detach(self) -> Result<(), Error> {
         let detached = self.let_go();
-        std::mem::forget(self);
+        match &detached {
+            Ok(()) => std::mem::forget(self),
+            Err(_) => drop(self),
+        }
         detached
     }
 
@@ -107,12 +110,13 @@ impl Stopped {
         };
         let tid = self.tid;
         let restarted = plain(operation, request, tid, 0, signal);
-        // Restarted or gone: a failed request leaves nothing that a detach could still serve.
-        match &restarted {
-            Err(error) if !error.is_gone() => drop(self),
-            _ => std::mem::forget(self),
+        match restarted {
+            Ok(()) => {
+                std::mem::forget(self);
+                Ok(Running::born(tid))
+            }
+            Err(error) => Err(error), // and dropped: let go, or its end taken note of
         }
-        restarted.map(|()| Running::born(tid))
     }
 
     /// The signal that is being delivered, as `ptrace(2)` wants it; 0 for none.
@@ -280,7 +284,10 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        let _ = self.let_go(); // gone is fine; nothing else can fail
+        if self.let_go().is_err_and(|error| error.is_gone()) {
+            // Killed under our hands. Its parent is told only when we, its tracer, have taken note.
+            super::running::take_note_of_end(self.tid);
+        }
     }
 }
 

@@ -101,6 +101,12 @@ impl Site {
         found.site().ok_or(Error::NoSyscallInstruction { pid })
     }
 
+    /// Whether calls made here can survive us.
+    #[must_use]
+    pub fn has_way_home(&self) -> bool {
+        self.way_home.is_some()
+    }
+
     /// The same, for a process that can't `ret` to where nobody called from: one with shadow stacks.
     #[must_use]
     pub fn without_way_home(self) -> Self {
