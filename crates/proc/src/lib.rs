@@ -7,6 +7,7 @@
 
 pub mod balloon;
 pub mod boot_log;
+pub mod buddyinfo;
 pub mod cgroups;
 mod counters;
 mod dir;
@@ -17,14 +18,18 @@ pub mod meminfo;
 pub mod mountinfo;
 pub mod page_counters;
 pub mod page_size;
+pub mod pagetypeinfo;
 pub mod passwd;
 pub mod pressure;
 pub mod process;
 mod root;
 pub mod slabinfo;
+pub mod swaps;
+pub mod sysctl;
 pub mod sysvipc_shm;
 mod tee;
 pub mod text;
+pub mod uptime;
 pub mod vmallocinfo;
 pub mod vmstat;
 pub mod zoneinfo;
