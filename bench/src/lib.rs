@@ -1,4 +1,6 @@
 //! What the measurements in `src/bin` share. Each binary is one measurement: it prints its figures beside what is
 //! asked of them, and fails only where it could not measure. `cargo xtask bench` runs them all.
 
+pub mod exporter;
+pub mod fleet;
 pub mod timing;

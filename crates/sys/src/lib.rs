@@ -10,6 +10,7 @@ pub mod ptrace;
 pub mod remote;
 pub mod secretmem;
 pub mod uffd;
+pub mod usage;
 pub mod vm;
 
 mod span;
