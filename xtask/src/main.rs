@@ -6,6 +6,7 @@ mod arrows;
 mod bench;
 mod check;
 mod deny;
+mod fuzz;
 mod lab;
 mod metadata;
 mod run;
@@ -36,6 +37,8 @@ enum Verb {
     Lab(lab::Verb),
     /// Run the benches in `bench/`, optimised, one after the other.
     Bench(bench::Options),
+    /// Feed hostile bytes to every text parser.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::run(&options),
         Verb::Lab(verb) => return lab::run(verb).unwrap_or_else(|error| fail(&error)),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
     };
     outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
