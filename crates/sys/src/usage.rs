@@ -58,7 +58,6 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    #[expect(clippy::zombie_processes, reason = "what is tested reaps them")]
     fn a_child_is_reaped_with_its_usage() {
         let child = |script| {
             let child = Command::new("sh").args(["-c", script]).spawn();
