@@ -4,5 +4,7 @@
 //! and recoverable after a kill at any instant. It knows nothing of live processes; what reads pages
 //! comes in as a [`store::PageSource`].
 
+pub mod pager;
+pub mod runtime;
 pub mod store;
 pub mod view;

@@ -39,6 +39,8 @@ pub struct EventLog {
 
 // SAFETY: the mapping belongs to this value alone and is bound to no thread.
 unsafe impl Send for EventLog {}
+// SAFETY: through a shared reference the mapping is only read; whoever writes it holds the only reference.
+unsafe impl Sync for EventLog {}
 
 /// What a log holds.
 #[derive(Debug)]

@@ -1,0 +1,335 @@
+//! One address space that gets its pages back: its descriptor, its view, and the one way to fill it.
+//!
+//! Two things must never cross: a fill decided by an old view, and an event that changes it. So events are read
+//! under the write lock and fills are made under the read lock, after looking at the view again. An event that
+//! nobody read yet makes the kernel refuse the fill.
+
+use crate::runtime::Logs;
+use crate::store::{FrameReader, Pages, Slot, Store, StoreError};
+use crate::view::View;
+use plimsoll_sys::Span;
+use plimsoll_sys::uffd::{Event, EventLog, Fill, Halt, Logged, Mode, PastEvent, Uffd};
+use rustix::io::Errno;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+/// How long to wait before asking again for memory that the target's control group doesn't have.
+const NO_MEMORY_PAUSE: Duration = Duration::from_millis(10);
+
+/// A page that can't be had. Its readers wait; they are never given zeros.
+#[derive(Debug, thiserror::Error)]
+#[error("the page at {address:#x} can't be brought back")]
+pub struct Damage {
+    /// Where it should be.
+    pub address: u64,
+    /// Why not.
+    pub source: FillError,
+}
+
+/// Why a page could not be filled.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    /// The store does not have it any more.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The kernel refused.
+    #[error("the kernel refused the page")]
+    Kernel(#[from] Errno),
+}
+
+/// An address space.
+#[derive(Debug)]
+pub struct Space {
+    slot: Slot,
+    uffd: Uffd,
+    state: RwLock<State>,
+    /// A mapping moved since this was last asked.
+    moved: AtomicBool,
+    gone: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    view: View,
+    log: EventLog,
+    /// Where logs of children are made.
+    logs: Logs,
+}
+
+/// What a fill came to.
+pub(super) enum Filled {
+    /// All pages up to here are there, so many of them by this fill.
+    Upto {
+        /// The address after the last.
+        end: u64,
+        /// Bytes filled.
+        bytes: u64,
+    },
+    /// An event has to be read first.
+    EventFirst,
+    /// The process ended.
+    Gone,
+}
+
+impl Space {
+    /// A space with what was parked of it; its log, if a pager was here before, is replayed. Gives the forks in
+    /// that log, whose children nobody listens to unless their descriptors are still open.
+    ///
+    /// # Errors
+    /// As `open(2)` and `mmap(2)` of the log.
+    pub fn new(slot: Slot, uffd: Uffd, parked: View, logs: Logs) -> std::io::Result<(Self, usize)> {
+        let log = EventLog::open(logs.open()?)?;
+        let mut view = parked;
+        let mut forks = 0;
+        for logged in log.past() {
+            if let Logged::Event(event) = logged {
+                apply(&mut view, event);
+                forks += usize::from(matches!(event, PastEvent::Fork(_)));
+            }
+        }
+        let logs = logs.after(forks);
+        let space = Self {
+            slot,
+            uffd,
+            state: RwLock::new(State { view, log, logs }),
+            moved: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+        };
+        Ok((space, forks))
+    }
+
+    /// Whose memory it was.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// Its descriptor.
+    #[must_use]
+    pub fn uffd(&self) -> &Uffd {
+        &self.uffd
+    }
+
+    /// Whether the process ended.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+
+    /// Wakes every thread that waits in these spans: those whose fault was read by a pager that is no more.
+    pub fn wake(&self, spans: impl IntoIterator<Item = Span>) {
+        for span in spans {
+            let _ = self.uffd.wake(span); // nothing mapped there: nobody waits there
+        }
+    }
+
+    pub(super) fn take_moved(&self) -> bool {
+        self.moved.swap(false, Ordering::SeqCst)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what happened and follows it; gives the faults to be answered, and the children that were forked.
+    pub(super) fn read_events(&self) -> (Vec<u64>, Vec<Self>) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let State { view, log, logs } = &mut *state;
+        let mut faults = Vec::new();
+        let mut born = Vec::new();
+        let read = log.read(&self.uffd, |event| match event {
+            Event::Pagefault(fault) => faults.push(fault.address),
+            Event::Fork(uffd) => {
+                let child = Self::new(self.slot, uffd, view.clone(), logs.next_child());
+                born.extend(child.map(|(child, _)| child));
+            }
+            Event::Remap { from, to } => {
+                view.remap(from, to.start, to.len());
+                self.moved.store(true, Ordering::SeqCst);
+            }
+            Event::Remove(span) | Event::Unmap(span) => view.remove(span),
+            Event::Unknown(_) => {}
+        });
+        if read.is_err() {
+            self.gone.store(true, Ordering::SeqCst);
+        }
+        (faults, born)
+    }
+
+    /// The next address from `address` on whose page is in the store, and where that frame ends.
+    pub(super) fn next_stored(
+        &self,
+        store: &Store,
+        address: u64,
+        page_size: u64,
+    ) -> Result<Option<(u64, u64)>, Damage> {
+        let state = self.read();
+        let mut at = address;
+        while let Some((span, parked)) = state.view.at_or_after(at) {
+            let found = store.at_or_after(self.slot, parked);
+            let run = found.map_err(|error| damage(span.start, error))?;
+            let ahead = run.map(|run| {
+                (
+                    run.address.saturating_sub(parked),
+                    run.end(page_size) - parked,
+                )
+            });
+            match ahead {
+                Some((ahead, end)) if ahead < span.len() => {
+                    let first = span.start + ahead;
+                    // Long runs (zeros, shared) are claimed a piece at a time.
+                    let end = end.min(ahead.saturating_add(CLAIM)).min(span.len());
+                    return Ok(Some((first, span.start + end)));
+                }
+                _ => at = span.end,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fills the absent pages from `address` to the end of its frame. `asked`: somebody waits at `address`.
+    pub(super) fn fill(
+        &self,
+        store: &Store,
+        reader: &mut FrameReader,
+        address: u64,
+        asked: bool,
+        page_size: u64,
+    ) -> Result<Filled, Damage> {
+        let address = address - address % page_size;
+        let before = self.read().view.at_or_after(address);
+        let parked = before.and_then(|(span, parked)| (span.start == address).then_some(parked));
+        let pages = match parked {
+            None => None,
+            Some(parked) => match store.at_or_after(self.slot, parked) {
+                Ok(Some(run)) if run.address <= parked => {
+                    let pages = reader.read(store, &run, parked);
+                    Some(pages.map_err(|error| damage(address, error))?)
+                }
+                Ok(_) => None,
+                Err(error) => return Err(damage(address, error)),
+            },
+        };
+        let state = self.read();
+        let now = state.view.at_or_after(address);
+        let room = match (now, parked) {
+            (Some((span, at)), Some(parked)) if span.start == address && at == parked => span.len(),
+            (Some((span, _)), None) if span.start == address && before != now => {
+                return Ok(Filled::EventFirst);
+            }
+            (_, None) => page_size,
+            (_, Some(_)) => return Ok(Filled::EventFirst), // it changed while we read: look again
+        };
+        match pages {
+            // Nothing was there: zeros, where somebody asks. One page, for what lies beside may be parked.
+            None if asked => self.put(Source::Zeros(page_size), address, page_size),
+            None => Ok(upto(address + page_size, 0)),
+            Some(Pages::Zeros(length)) => {
+                let length = length.min(room).min(CLAIM);
+                self.put(Source::Zeros(length), address, page_size)
+            }
+            Some(Pages::Bytes(bytes)) => {
+                let length = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+                self.put(
+                    Source::Bytes(bytes.get(..length).unwrap_or_default()),
+                    address,
+                    page_size,
+                )
+            }
+        }
+    }
+
+    /// Fills absent pages and leaves those that are there. The caller holds the read lock.
+    fn put(&self, source: Source<'_>, address: u64, page_size: u64) -> Result<Filled, Damage> {
+        let length = source.len();
+        let (mut done, mut filled) = (0, 0);
+        // A frame may lie over several mappings by now; then it is filled page by page.
+        let mut most = length;
+        while done < length {
+            let at = address.saturating_add(done);
+            let Fill { done_bytes, halt } =
+                source.put(&self.uffd, at, done, most.min(length - done));
+            done += done_bytes;
+            filled += done_bytes;
+            match halt {
+                None | Some(Halt::Partial) => {}
+                Some(Halt::Exists) => {
+                    let _ = self.uffd.wake(Span::new(at, page_size));
+                    done += page_size;
+                }
+                Some(Halt::Unmapped) if most > page_size => most = page_size,
+                Some(Halt::Unmapped) => done += page_size,
+                Some(Halt::Changing) => return Ok(Filled::EventFirst),
+                Some(Halt::Gone) => {
+                    self.gone.store(true, Ordering::SeqCst);
+                    return Ok(Filled::Gone);
+                }
+                Some(Halt::Failed(Errno::NOMEM)) => std::thread::sleep(NO_MEMORY_PAUSE),
+                Some(Halt::Failed(errno)) => {
+                    return Err(Damage {
+                        address: at,
+                        source: errno.into(),
+                    });
+                }
+            }
+        }
+        Ok(upto(address.saturating_add(done), filled))
+    }
+}
+
+/// The most that is filled without looking up.
+const CLAIM: u64 = 1 << 20;
+
+/// What absent pages are filled with.
+#[derive(Clone, Copy)]
+enum Source<'b> {
+    Zeros(u64),
+    Bytes(&'b [u8]),
+}
+
+impl Source<'_> {
+    fn len(self) -> u64 {
+        match self {
+            Self::Zeros(length) => length,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Puts `length` bytes from `from` on at `address`.
+    fn put(self, uffd: &Uffd, address: u64, from: u64, length: u64) -> Fill {
+        match self {
+            Self::Zeros(_) => uffd.zeropage(Span::new(address, length), Mode::empty()),
+            Self::Bytes(bytes) => {
+                let from = usize::try_from(from).unwrap_or(usize::MAX);
+                let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+                uffd.copy(
+                    address,
+                    bytes.get(from..to).unwrap_or_default(),
+                    Mode::empty(),
+                )
+            }
+        }
+    }
+}
+
+fn upto(end: u64, bytes: u64) -> Filled {
+    Filled::Upto { end, bytes }
+}
+
+fn damage(address: u64, error: StoreError) -> Damage {
+    Damage {
+        address,
+        source: error.into(),
+    }
+}
+
+fn apply(view: &mut View, event: PastEvent) {
+    match event {
+        PastEvent::Remap { from, to, length } => view.remap(from, to, length),
+        PastEvent::Remove(start, end) | PastEvent::Unmap(start, end) => {
+            view.remove(Span { start, end });
+        }
+        PastEvent::Pagefault | PastEvent::Fork(_) | PastEvent::Unknown(_) => {}
+    }
+}

@@ -1,0 +1,361 @@
+//! What is parked on this host: one directory per tree, on tmpfs, for as long as anything of it is parked.
+//!
+//! ```text
+//! /run/plimsoll/parked/PID-STARTTIME/     0700
+//!   record       who, by which means, since when, in which state; replaced as a whole
+//!   lock         held by the plimsoll that works on the tree
+//!   events.N     what process N of the tree did to its memory while it was being resumed
+//! ```
+//!
+//! Parked processes end with the host, so nothing here has to outlive it; and it must not lie on the disk
+//! that may be full. A record is written before anything is done to its tree, so whatever kills a plimsoll, the
+//! next one finds what it was at.
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Where records are kept.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    dir: PathBuf,
+}
+
+/// A record could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}", path.display())]
+pub struct RuntimeError {
+    operation: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The means that a tree was parked by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "via")]
+pub enum Means {
+    /// The kernel's swap.
+    Swap,
+    /// A store of ours.
+    Store {
+        /// Its directory.
+        dir: PathBuf,
+    },
+}
+
+/// How far a tree is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// On its way out; if nobody is at it, it was interrupted and wants to be resumed.
+    Parking,
+    /// Out.
+    Parked,
+    /// On its way back; if nobody is at it, its threads may wait for a pager.
+    Resuming,
+}
+
+/// A process of the tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its pid, as the plimsoll that parked it saw it.
+    pub pid: u32,
+    /// When it started, in clock ticks after boot.
+    pub starttime: u64,
+    /// Its name.
+    pub comm: String,
+    /// The number of the userfaultfd in its descriptor table, once it has one.
+    pub uffd: Option<i32>,
+}
+
+/// What is known of a parked tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Of this layout: 1.
+    pub version: u32,
+    /// How far it is.
+    pub state: State,
+    /// By which means.
+    pub means: Means,
+    /// When it was parked, in seconds since 1970.
+    pub since_s: u64,
+    /// What keeps it from running; the words that the freezer knows it by.
+    pub frozen_by: String,
+    /// The tree; the first is the one that was asked for.
+    pub processes: Vec<Member>,
+    /// Bytes of memory that left.
+    pub moved_bytes: u64,
+    /// Bytes that they take where they are.
+    pub stored_bytes: u64,
+}
+
+/// The directory of one tree, locked: nobody else works on it.
+#[derive(Debug)]
+pub struct Entry {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl RuntimeError {
+    fn new<E: Into<io::Error>>(operation: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
+        let path = path.to_owned();
+        move |source| Self {
+            operation,
+            path,
+            source: source.into(),
+        }
+    }
+}
+
+impl Runtime {
+    /// That of this user: `/run/plimsoll` for root, else below `XDG_RUNTIME_DIR`, else in `/dev/shm`.
+    ///
+    /// # Errors
+    /// When it can't be made, or is not this user's alone.
+    pub fn of_this_user() -> Result<Self, RuntimeError> {
+        let user = rustix::process::geteuid();
+        let base = match std::env::var_os("XDG_RUNTIME_DIR") {
+            _ if user.is_root() => PathBuf::from("/run/plimsoll"),
+            Some(dir) => Path::new(&dir).join("plimsoll"),
+            None => PathBuf::from(format!("/dev/shm/plimsoll-{}", user.as_raw())),
+        };
+        Self::at(base)
+    }
+
+    /// One in a directory of the caller's.
+    ///
+    /// # Errors
+    /// As [`Runtime::of_this_user`].
+    pub fn at(base: PathBuf) -> Result<Self, RuntimeError> {
+        let dir = base.join("parked");
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(RuntimeError::new("make", &dir))?;
+        for dir in [&base, &dir] {
+            let metadata =
+                std::fs::symlink_metadata(dir).map_err(RuntimeError::new("stat", dir))?;
+            let own = metadata.uid() == rustix::process::geteuid().as_raw();
+            if !metadata.is_dir() || !own || metadata.mode() & 0o077 != 0 {
+                let error = io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    "it is not this user's alone (mode must be 0700)",
+                );
+                return Err(RuntimeError::new("trust", dir)(error));
+            }
+        }
+        Ok(Self { dir })
+    }
+
+    /// The records there are. One that can't be read comes as its error.
+    ///
+    /// # Errors
+    /// When the directory can't be listed.
+    pub fn records(&self) -> Result<Vec<Result<Record, RuntimeError>>, RuntimeError> {
+        let failed = || RuntimeError::new("list", &self.dir);
+        let mut records = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(failed())? {
+            let dir = entry.map_err(failed())?.path();
+            match read_record(&dir) {
+                // Made, and killed before anything was done: nothing is parked.
+                Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
+                record => records.push(record),
+            }
+        }
+        Ok(records)
+    }
+
+    /// Takes the tree whose first process is this, for as long as the entry lives; makes its directory where
+    /// there is none. `None` when another plimsoll is at it.
+    ///
+    /// # Errors
+    /// When the directory or the lock can't be made.
+    pub fn lock(&self, pid: u32, starttime: u64) -> Result<Option<Entry>, RuntimeError> {
+        let dir = self.dir.join(format!("{pid}-{starttime}"));
+        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(RuntimeError::new("make", &dir)(error));
+            }
+            _ => {}
+        }
+        let path = dir.join("lock");
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(RuntimeError::new("open", &path))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Entry {
+                dir,
+                _lock: File::from(lock),
+            })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(RuntimeError::new("lock", &path)(errno)),
+        }
+    }
+}
+
+impl Entry {
+    /// The record, if one was written.
+    ///
+    /// # Errors
+    /// When it can't be read or makes no sense.
+    pub fn record(&self) -> Result<Option<Record>, RuntimeError> {
+        match read_record(&self.dir) {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+            record => record.map(Some),
+        }
+    }
+
+    /// Replaces the record as a whole.
+    ///
+    /// # Errors
+    /// As `write(2)` and `rename(2)`.
+    pub fn write(&self, record: &Record) -> Result<(), RuntimeError> {
+        let new = self.dir.join("record.new");
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
+        let text = serde_json::to_vec(record).map_err(RuntimeError::new("write", &new))?;
+        let file = rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR);
+        let mut file = file
+            .map(File::from)
+            .map_err(RuntimeError::new("make", &new))?;
+        file.write_all(&text)
+            .map_err(RuntimeError::new("write", &new))?;
+        std::fs::rename(&new, self.dir.join("record")).map_err(RuntimeError::new("rename", &new))
+    }
+
+    /// Where the log of a process's events goes.
+    #[must_use]
+    pub fn logs(&self, slot: u32) -> Logs {
+        Logs {
+            dir: self.dir.clone(),
+            name: format!("events.{slot}"),
+            children: 0,
+        }
+    }
+
+    /// Nothing of the tree is parked any more.
+    ///
+    /// # Errors
+    /// As `unlink(2)`.
+    pub fn remove(self) -> Result<(), RuntimeError> {
+        // The record first: what is left without one is nothing.
+        let record = self.dir.join("record");
+        match std::fs::remove_file(&record) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(RuntimeError::new("remove", &record)(error));
+            }
+            _ => {}
+        }
+        std::fs::remove_dir_all(&self.dir).map_err(RuntimeError::new("remove", &self.dir))
+    }
+}
+
+fn read_record(dir: &Path) -> Result<Record, RuntimeError> {
+    let path = dir.join("record");
+    let mut text = Vec::new();
+    File::open(&path)
+        .and_then(|mut file| file.read_to_end(&mut text))
+        .map_err(RuntimeError::new("read", &path))?;
+    let record: Record =
+        serde_json::from_slice(&text).map_err(RuntimeError::new("understand", &path))?;
+    if record.version == VERSION {
+        Ok(record)
+    } else {
+        let error = io::Error::other(format!("it has version {}", record.version));
+        Err(RuntimeError::new("understand", &path)(error))
+    }
+}
+
+/// Of [`Record`].
+pub const VERSION: u32 = 1;
+
+/// Names the logs of one process and of the children it forks while it is resumed.
+#[derive(Debug, Clone)]
+pub struct Logs {
+    dir: PathBuf,
+    name: String,
+    children: usize,
+}
+
+impl Logs {
+    /// Opens the log, or makes it.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::open(self.dir.join(&self.name), flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(File::from(file))
+    }
+
+    /// The same, when so many children are known already.
+    pub(crate) fn after(self, children: usize) -> Self {
+        Self { children, ..self }
+    }
+
+    /// Those of the next child.
+    pub(crate) fn next_child(&mut self) -> Self {
+        let name = format!("{}.{}", self.name, self.children);
+        self.children += 1;
+        Self {
+            dir: self.dir.clone(),
+            name,
+            children: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            version: VERSION,
+            state: State::Parking,
+            means: Means::Store {
+                dir: PathBuf::from("/var/lib/x"),
+            },
+            since_s: 1,
+            frozen_by: "sigstop".to_owned(),
+            processes: vec![Member {
+                pid: 7,
+                starttime: 8,
+                comm: "sh".to_owned(),
+                uffd: None,
+            }],
+            moved_bytes: 0,
+            stored_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn one_plimsoll_at_a_time_and_records_are_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Runtime::at(dir.path().join("run")).unwrap();
+        let entry = runtime.lock(7, 8).unwrap().unwrap();
+        assert!(runtime.lock(7, 8).unwrap().is_none());
+        assert_eq!(entry.record().unwrap(), None);
+        assert!(runtime.records().unwrap().is_empty());
+        entry.write(&record()).unwrap();
+        let found: Vec<_> = runtime.records().unwrap().into_iter().flatten().collect();
+        assert_eq!(found, [record()]);
+        drop(entry);
+        let entry = runtime.lock(7, 8).unwrap().unwrap();
+        assert_eq!(entry.record().unwrap(), Some(record()));
+        entry.remove().unwrap();
+        assert!(runtime.records().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_record_that_makes_no_sense_is_an_error_not_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Runtime::at(dir.path().join("run")).unwrap();
+        let entry = runtime.lock(7, 8).unwrap().unwrap();
+        for text in ["", "{", "[]", "{\"version\":1}"] {
+            std::fs::write(entry.dir.join("record"), text).unwrap();
+            assert!(entry.record().is_err(), "{text}");
+            assert!(runtime.records().unwrap()[0].is_err(), "{text}");
+        }
+    }
+}
