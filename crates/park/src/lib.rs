@@ -5,6 +5,7 @@
 //! comes in as a [`store::PageSource`].
 
 pub mod pager;
+pub mod plan;
 pub mod runtime;
 pub mod store;
 pub mod view;
