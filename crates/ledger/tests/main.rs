@@ -10,3 +10,4 @@
 mod commit;
 mod groups;
 mod host;
+mod owners;

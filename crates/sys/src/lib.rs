@@ -4,11 +4,14 @@
 //! Each file that needs it opts in with `#![allow(unsafe_code)]` and a `# Safety` header; every block says
 //! why each condition of its callee holds. What `rustix` already offers safely is not wrapped again.
 
+pub mod bpf;
 pub mod kcmp;
+pub mod packet;
 pub mod pagemap;
 pub mod ptrace;
 pub mod remote;
 pub mod secretmem;
+pub mod sysv_shm;
 pub mod uffd;
 pub mod usage;
 pub mod vm;

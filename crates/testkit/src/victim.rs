@@ -7,10 +7,12 @@ use std::sync::OnceLock;
 
 use rustix::process::Pid;
 
-/// A running victim. Dropped without [`Victim::end`], it is killed.
+/// A running victim. Dropped without [`Victim::end`], it is killed; one that holds memory ends by itself instead, since it
+/// has to give back what would outlive it.
 #[derive(Debug)]
 pub struct Victim {
     child: Child,
+    held_bytes: Option<u64>,
 }
 
 impl Victim {
@@ -29,10 +31,17 @@ impl Victim {
         if let Some(stdout) = &mut child.stdout {
             BufReader::with_capacity(1, stdout).read_line(&mut line)?;
         }
-        if line != "ready\n" {
+        let Some(held) = line.strip_prefix("ready") else {
             return Err(io::Error::other(format!("the victim said {line:?}")));
-        }
-        Ok(Self { child })
+        };
+        let held_bytes = held.trim().parse().ok();
+        Ok(Self { child, held_bytes })
+    }
+
+    /// How much memory it took, in bytes, where it is one that holds memory.
+    #[must_use]
+    pub fn held_bytes(&self) -> Option<u64> {
+        self.held_bytes
     }
 
     /// Its process id.
@@ -63,7 +72,10 @@ impl Victim {
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        drop(self.child.stdin.take());
+        if self.held_bytes.is_none() {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }

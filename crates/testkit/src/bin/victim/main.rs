@@ -1,9 +1,10 @@
 //! A program that surgery is tried on: it does one thing, over and over, and checks that it went as if nobody
-//! had touched it.
+//! had touched it. Or it holds memory of one kind, to be looked for (see [`hold`]).
 //!
 //! `victim KIND` writes `ready`, does its thing until its standard input ends, then writes `ok` and a count and
 //! exits 0. At the first sign of interference it says what it saw and exits 1.
 
+mod hold;
 mod raw;
 mod sleeps;
 mod work;
@@ -19,6 +20,12 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
     let kind = std::env::args().nth(1).unwrap_or_default();
+    if let Some(take) = hold::kind(&kind) {
+        return match hold::hold(take) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.to_string()),
+        };
+    }
     let act = match act(&kind) {
         Ok(act) => act,
         Err(error) => return fail(&error),

@@ -1,0 +1,150 @@
+//! Victims that fill pages of their own: files, anonymous, secret and shared memory.
+
+use super::{Held, corrupt};
+use plimsoll_sys::{secretmem::Area, sysv_shm::Segment};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use tempfile::TempDir;
+
+const MIB: usize = 1 << 20;
+const FILL: u8 = 0xa5;
+
+/// A file in a directory that goes with it.
+struct Filled {
+    file: File,
+    bytes: u64,
+    _dir: TempDir,
+}
+
+impl Filled {
+    fn new(parent: &Path, mib: usize) -> io::Result<Self> {
+        let dir = tempfile::tempdir_in(parent)?;
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(dir.path().join("filled"))?;
+        let block = vec![FILL; MIB];
+        for _ in 0..mib {
+            file.write_all(&block)?;
+        }
+        file.sync_all()?;
+        Ok(Self {
+            file,
+            bytes: (mib * MIB) as u64,
+            _dir: dir,
+        })
+    }
+}
+
+impl Held for Filled {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn verify(&self) -> io::Result<()> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0))?;
+        let mut first = [0];
+        file.read_exact(&mut first)?;
+        let whole = file.metadata()?.len() == self.bytes;
+        (whole && first == [FILL])
+            .then_some(())
+            .ok_or_else(|| corrupt("the file"))
+    }
+}
+
+/// 2 GiB written to a file on disk, and on disk.
+pub(crate) fn page_cache() -> io::Result<Box<dyn Held>> {
+    Ok(Box::new(Filled::new(&std::env::temp_dir(), 2048)?))
+}
+
+/// 1 GiB in a file on a tmpfs.
+pub(crate) fn tmpfs() -> io::Result<Box<dyn Held>> {
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    let shm = Path::new("/dev/shm");
+    if rustix::fs::statfs(shm)?.f_type != TMPFS_MAGIC {
+        return Err(io::Error::other("/dev/shm is no tmpfs"));
+    }
+    Ok(Box::new(Filled::new(shm, 1024)?))
+}
+
+/// Anonymous memory.
+struct Anon(Vec<u8>);
+
+impl Held for Anon {
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn verify(&self) -> io::Result<()> {
+        all(FILL, &self.0)
+            .then_some(())
+            .ok_or_else(|| corrupt("anonymous memory"))
+    }
+}
+
+/// 2 GiB of anonymous memory.
+pub(crate) fn anon() -> io::Result<Box<dyn Held>> {
+    Ok(Box::new(Anon(vec![FILL; 2048 * MIB])))
+}
+
+impl Held for Area {
+    fn bytes(&self) -> u64 {
+        self.bytes().len() as u64
+    }
+
+    fn verify(&self) -> io::Result<()> {
+        all(FILL, self.bytes())
+            .then_some(())
+            .ok_or_else(|| corrupt("secret memory"))
+    }
+}
+
+/// 256 MiB that the kernel does not map.
+pub(crate) fn secretmem() -> io::Result<Box<dyn Held>> {
+    let mut area = Area::new(256 * MIB)?;
+    area.bytes_mut().fill(FILL);
+    Ok(Box::new(area))
+}
+
+/// A segment that nobody is attached to; removed in the end.
+struct Orphan {
+    segment: Segment,
+    bytes: u64,
+}
+
+impl Held for Orphan {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        if let Err(error) = self.segment.remove() {
+            eprintln!(
+                "cannot remove SysV segment {}: {error}",
+                self.segment.shmid()
+            );
+        }
+    }
+}
+
+/// 512 MiB in a System V segment that was filled and left.
+pub(crate) fn sysv_orphan() -> io::Result<Box<dyn Held>> {
+    let size = 512 * MIB;
+    let orphan = Orphan {
+        segment: Segment::create(size)?,
+        bytes: size as u64,
+    };
+    orphan.segment.fill(FILL)?;
+    Ok(Box::new(orphan))
+}
+
+/// Compared block by block, which is fast without optimisation too.
+fn all(byte: u8, of: &[u8]) -> bool {
+    let block = vec![byte; MIB];
+    of.chunks(MIB).all(|chunk| block.starts_with(chunk))
+}

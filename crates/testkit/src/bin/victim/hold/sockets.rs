@@ -1,0 +1,122 @@
+//! Victims whose memory is in no counter: full pipes, socket pairs that nobody reads, packet rings.
+
+use super::{Held, corrupt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+use rustix::pipe::PipeFlags;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+/// What waits to be read in many pipes or sockets.
+#[derive(Default)]
+struct Queued {
+    ends: Vec<Ends>,
+    bytes: u64,
+}
+
+struct Ends {
+    reader: OwnedFd,
+    _writer: OwnedFd,
+    /// What the reader must still find.
+    queued: u64,
+}
+
+impl Held for Queued {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn verify(&self) -> io::Result<()> {
+        for end in &self.ends {
+            if rustix::io::ioctl_fionread(&end.reader)? != end.queued {
+                return Err(corrupt("a queue"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// 4000 pipes, each filled to its 64 KiB.
+pub(crate) fn pipes() -> io::Result<Box<dyn Held>> {
+    allow_descriptors(9000)?;
+    let mut held = Queued::default();
+    let block = vec![1; 64 << 10];
+    for _ in 0..4000 {
+        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::NONBLOCK)?;
+        let queued = rustix::io::write(&writer, &block)? as u64;
+        held.bytes += queued;
+        held.ends.push(Ends {
+            reader,
+            _writer: writer,
+            queued,
+        });
+    }
+    Ok(Box::new(held))
+}
+
+/// 1000 pairs of UNIX sockets with 1 MiB queued in each, written 64 KiB at a time.
+///
+/// Of each such write the kernel puts 60 KiB into pages of their own, and the rest into heads
+/// (`unix_stream_sendmsg`: at most 32 KiB beyond a head of one page in each buffer).
+pub(crate) fn unix_pairs() -> io::Result<Box<dyn Held>> {
+    const WRITES: u64 = 16;
+    const RAW_BYTES_OF_A_WRITE: u64 = 60 << 10;
+    allow_descriptors(3000)?;
+    let mut held = Queued::default();
+    let block = vec![1; 64 << 10];
+    for _ in 0..1000 {
+        let (reader, mut writer) = UnixStream::pair()?;
+        sockopt::set_socket_send_buffer_size_force(writer.as_fd(), 2 << 20)?;
+        writer.set_nonblocking(true)?;
+        for _ in 0..WRITES {
+            writer.write_all(&block)?;
+        }
+        held.bytes += WRITES * RAW_BYTES_OF_A_WRITE;
+        held.ends.push(Ends {
+            reader: reader.into(),
+            _writer: writer.into(),
+            queued: WRITES * block.len() as u64,
+        });
+    }
+    Ok(Box::new(held))
+}
+
+struct Ring {
+    bytes: u64,
+    _socket: OwnedFd,
+}
+
+impl Held for Ring {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// A packet socket with a receive ring of 256 MiB, bound to no protocol: nothing arrives.
+pub(crate) fn packet_ring() -> io::Result<Box<dyn Held>> {
+    let (block_bytes, blocks) = (1 << 20, 256);
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
+    plimsoll_sys::packet::set_receive_ring(socket.as_fd(), block_bytes, blocks)?;
+    Ok(Box::new(Ring {
+        bytes: u64::from(block_bytes) * u64::from(blocks),
+        _socket: socket,
+    }))
+}
+
+/// Raises the limit of open descriptors, as far as that is allowed.
+fn allow_descriptors(wanted: u64) -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let maximum = limit.maximum.map(|maximum| maximum.max(wanted));
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                maximum,
+            },
+        )?;
+    }
+    Ok(())
+}
