@@ -11,6 +11,7 @@
 //!
 //! Why in this order, and what each kernel mechanism was found to do: `docs/design/003-surgery.md`.
 
+pub mod freeze;
 pub mod operate;
 pub mod stop;
 pub mod tree;

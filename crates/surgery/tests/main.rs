@@ -1,2 +1,5 @@
-#![allow(missing_docs)]
-fn main() {}
+//! Surgery tried on real processes.
+#![allow(clippy::unwrap_used, clippy::tests_outside_test_module, clippy::panic)]
+
+mod freezing;
+mod stopping;
