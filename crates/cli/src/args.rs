@@ -41,7 +41,7 @@ pub(crate) enum Verb {
 /// `?` is there, but its holder is not known. Without root it shows what it can, and ends with what it
 /// did not see and what root would add.
 #[derive(Debug, Args)]
-#[command(after_long_help = LOOK_EXAMPLES)]
+#[command(after_help = LOOK_EXAMPLES)]
 pub(crate) struct Look {
     /// What to look at in depth: processes, groups, commit, slab, a process id, or a cgroup's path
     ///
@@ -70,9 +70,9 @@ pub(crate) struct Look {
     #[arg(long, value_name = "DIR", conflicts_with = "watch")]
     pub(crate) root: Option<PathBuf>,
 
-    /// Group the processes
-    #[arg(long, value_name = "WHAT", default_value = "process")]
-    pub(crate) by: By,
+    /// Add the processes up (with view `processes`)
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) by: Option<By>,
 
     /// Add each process's proportional share of what it shares; costs about 13 ms a GiB, so big
     /// processes are passed over and named unless `--pss=all`
@@ -95,11 +95,11 @@ Examples:
 ///
 /// DIR becomes a tree that `plimsoll look --root DIR` reads to the same account: the memory files of
 /// /proc and /sys, and what was found about pipes and sockets. It appears complete or not at all.
-/// It holds command lines, user names, paths of mapped files and cgroup names of all processes that you
-/// may read: look through it before you hand it on. Environments, open file contents and memory are
-/// never read. Directories are made 0700, files 0600.
+/// It holds command lines, users, paths of mapped files and cgroup names of all processes that you may
+/// read, the kernel's log and /etc/passwd: look through it before you hand it on. Environments, contents
+/// of open files and memory are never read. Directories are made 0700, files 0600.
 #[derive(Debug, Args)]
-#[command(after_long_help = CAPTURE_EXAMPLES)]
+#[command(after_help = CAPTURE_EXAMPLES)]
 pub(crate) struct Capture {
     /// A directory that does not exist yet, or is empty
     pub(crate) dir: PathBuf,
@@ -144,8 +144,6 @@ impl View {
 /// How processes are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum By {
-    /// Each for itself
-    Process,
     /// All of one cgroup
     Cgroup,
     /// All of one user

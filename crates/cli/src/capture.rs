@@ -76,7 +76,7 @@ impl Aside {
         DirBuilder::new()
             .mode(0o700)
             .create(&path)
-            .map_err(|error| cannot("make", &path, error))?;
+            .map_err(|error| cannot("make a directory beside", target, error))?;
         Ok(Self {
             path,
             in_place: false,
@@ -132,8 +132,8 @@ fn told(args: &args::Capture, recorded: Recorded) -> Result<String, Failure> {
     }
     Ok(format!(
         "Captured {} files, {}, in {dir}\n\
-         It holds, of every process that you may read: command line, user, cgroup, and the paths of the files it maps.\n\
-         It holds no environment, no file's content and no memory. Look through it before you hand it on.\n\
+         It holds, of every process that you may read: command line, user, cgroup, and the paths of the files it maps;\n\
+         and the kernel's log and the host's user names. It holds no environment, no file's content and no memory. Look through it before you hand it on.\n\
          See it: plimsoll look --root {dir}\n",
         recorded.files, recorded.bytes,
     ))

@@ -26,6 +26,10 @@ use std::thread::sleep;
 
 /// Looks as asked.
 pub(crate) fn run(args: &args::Look) -> Result<(), Failure> {
+    if args.by.is_some() && args.view != Some(View::Processes) {
+        let failure = Failure::message(Kind::Usage, "--by adds processes up");
+        return Err(failure.hint("plimsoll look processes --by user"));
+    }
     let root = match &args.root {
         Some(dir) => Root::captured(dir)?,
         None => Root::live(),

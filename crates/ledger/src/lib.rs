@@ -8,6 +8,7 @@ pub mod found;
 pub mod groups;
 pub mod host;
 pub mod look;
+pub mod mappings;
 pub mod process;
 mod sample;
 

@@ -1,7 +1,6 @@
 //! One control group for people: its four kinds, its limits, and who is in it.
 
 use super::{groups, processes};
-use crate::args::By;
 use crate::failure::{Failure, Kind};
 use crate::terminal::Terminal;
 use plimsoll_ledger::look::Look;
@@ -51,6 +50,6 @@ pub(super) fn view(
         },
     );
     text.push('\n');
-    text.push_str(&processes::view(&members, By::Process, terminal));
+    text.push_str(&processes::view(&members, None, terminal));
     Ok(text)
 }

@@ -1,7 +1,6 @@
 //! One process for people.
 
 use super::processes;
-use crate::args::By;
 use crate::failure::{Failure, Kind};
 use crate::terminal::Terminal;
 use plimsoll_ledger::look::Look;
@@ -20,5 +19,5 @@ pub(super) fn view(look: &Look, pid: u32, terminal: &Terminal) -> Result<String,
             format_args!("no process {pid}"),
         ));
     }
-    Ok(processes::view(&one, By::Process, terminal))
+    Ok(processes::view(&one, None, terminal))
 }

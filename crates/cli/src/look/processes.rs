@@ -9,17 +9,17 @@ use plimsoll_units::Bytes;
 use std::collections::HashMap;
 
 /// The table of processes, largest first.
-pub(super) fn view(processes: &[Process], by: By, terminal: &Terminal) -> String {
+pub(super) fn view(processes: &[Process], by: Option<By>, terminal: &Terminal) -> String {
     match by {
-        By::Process => one_by_one(processes, terminal),
-        By::Cgroup => together(
+        None => one_by_one(processes, terminal),
+        Some(By::Cgroup) => together(
             processes,
             "CGROUP",
             |process| process.cgroup.clone(),
             terminal,
         ),
-        By::User => together(processes, "USER", |process| process.user.clone(), terminal),
-        By::Tree => trees(processes, terminal),
+        Some(By::User) => together(processes, "USER", |process| process.user.clone(), terminal),
+        Some(By::Tree) => trees(processes, terminal),
     }
 }
 

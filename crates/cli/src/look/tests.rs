@@ -94,7 +94,7 @@ fn files_that_disagree_are_said_to() {
 #[test]
 fn processes_one_by_one() {
     let look = fixture::look();
-    insta::assert_snapshot!(super::processes::view(&look.processes, By::Process, &SCREEN), @r#"
+    insta::assert_snapshot!(super::processes::view(&look.processes, None, &SCREEN), @r#"
     PID  USER      ANON      SWAP       RSS  COMMAND
     812  ada   3.91 GiB  1.00 MiB  3.92 GiB  python3 train.py --epochs 90
     813  ada   1000 MiB  1.00 MiB  1010 MiB  python3 worker.py
@@ -109,7 +109,7 @@ fn processes_one_by_one() {
 fn processes_by_user_with_shares() {
     let mut look = fixture::look();
     look.processes[0].pss_bytes = Some(look.processes[0].rss_bytes);
-    insta::assert_snapshot!(super::processes::view(&look.processes, By::User, &SCREEN), @r#"
+    insta::assert_snapshot!(super::processes::view(&look.processes, Some(By::User), &SCREEN), @r#"
         ANON      SWAP  PSS  PROCESSES  USER
     4.88 GiB  2.00 MiB    -          2  ada
     12.0 MiB  1.00 MiB    -          1  root
@@ -119,7 +119,7 @@ fn processes_by_user_with_shares() {
 #[test]
 fn processes_as_trees() {
     let look = fixture::look();
-    insta::assert_snapshot!(super::processes::view(&look.processes, By::Tree, &SCREEN), @r#"
+    insta::assert_snapshot!(super::processes::view(&look.processes, Some(By::Tree), &SCREEN), @r#"
         ANON      SWAP  PROCESSES  TREE
     4.89 GiB  3.00 MiB          3  1 /sbin/init
     4.88 GiB  2.00 MiB          2    812 python3 train.py --epochs 90

@@ -1,0 +1,14 @@
+//! The program as people and scripts meet it: run whole, in an environment of its own.
+#![allow(
+    clippy::tests_outside_test_module,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "all of it is tests"
+)]
+
+mod capture;
+mod help;
+mod look;
+mod program;
+mod unprivileged;
