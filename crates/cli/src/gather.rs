@@ -7,12 +7,16 @@ use plimsoll_ledger::Sample;
 use plimsoll_ledger::commit::{self, Promises, Recount};
 use plimsoll_ledger::host::Discovered;
 use plimsoll_ledger::look::{Look, Unseen};
+use plimsoll_ledger::mappings::{Part, Parts};
 use plimsoll_ledger::process::Shares;
 use plimsoll_ledger::process::share;
 use plimsoll_proc::host::HostSampler;
 use plimsoll_proc::passwd::Users;
 use plimsoll_proc::process::sample::{self, SampleError, Samples};
+use plimsoll_proc::process::sample::{self, Samples};
+use plimsoll_proc::process::smaps;
 use plimsoll_proc::process::{mappings, smaps_rollup};
+use plimsoll_proc::{ReadError, Root};
 use plimsoll_proc::{Root, sysvipc_shm};
 
 /// What is read besides the host's counters, which always are.
@@ -158,6 +162,14 @@ impl<'r> Gatherer<'r> {
             segments: sysvipc_shm::parse(&segments),
             recount,
         })
+    }
+
+    /// What one process maps; `None` where that may not be read.
+    pub(crate) fn mappings(&self, pid: u32) -> Option<Vec<Part>> {
+        let mut parts = Parts::default();
+        let dir = self.root.open_dir(format!("proc/{pid}")).ok()?;
+        smaps::stream_file(&dir, &mut Vec::new(), |smap| parts.take(smap)).ok()?;
+        Some(parts.biggest_first())
     }
 
     fn processes(&self, unseen: &mut Vec<Unseen>) -> Option<(Samples, Users)> {

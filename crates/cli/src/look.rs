@@ -37,7 +37,12 @@ pub(crate) fn run(args: &args::Look) -> Result<(), Failure> {
     let mut gatherer = Gatherer::new(&root)?;
     loop {
         let look = gatherer.look(&Wanted::of(args))?;
-        terminal::print(&shown(&look, args)?)?;
+        let shown = if args.json {
+            json(&look, args.watch.is_some())?
+        } else {
+            text(&look, &gatherer, args)?
+        };
+        terminal::print(&shown)?;
         let Some(pause) = args.watch else {
             return Ok(());
         };
@@ -45,13 +50,9 @@ pub(crate) fn run(args: &args::Look) -> Result<(), Failure> {
     }
 }
 
-/// One look as text.
-fn shown(look: &Look, args: &args::Look) -> Result<String, Failure> {
-    if args.json {
-        return json(look, args.watch.is_some());
-    }
+fn text(look: &Look, gatherer: &Gatherer<'_>, args: &args::Look) -> Result<String, Failure> {
     let terminal = Terminal::of_stdout();
-    let mut text = view(look, args, &terminal)?;
+    let mut text = view(look, gatherer, args, &terminal)?;
     if args.watch.is_some() {
         text.push_str(&unseen_count(&look.unseen));
         return Ok(in_place(&text));
@@ -60,7 +61,12 @@ fn shown(look: &Look, args: &args::Look) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn view(look: &Look, args: &args::Look, terminal: &Terminal) -> Result<String, Failure> {
+fn view(
+    look: &Look,
+    gatherer: &Gatherer<'_>,
+    args: &args::Look,
+    terminal: &Terminal,
+) -> Result<String, Failure> {
     Ok(match &args.view {
         None => host::view(&look.host, args.explain, terminal),
         Some(View::Processes) => processes::view(&look.processes, args.by, terminal),
@@ -70,7 +76,12 @@ fn view(look: &Look, args: &args::Look, terminal: &Terminal) -> Result<String, F
             None => "The commit account could not be read.\n".to_owned(),
         },
         Some(View::Slab) => slab::view(&look.host, terminal),
-        Some(View::Process(pid)) => one_process::view(look, *pid, terminal)?,
+        Some(View::Process(pid)) => {
+            let process = look.processes.iter().find(|process| process.pid == *pid);
+            let process = process
+                .ok_or_else(|| Failure::message(Kind::Failed, format_args!("no process {pid}")))?;
+            one_process::view(process, gatherer.mappings(*pid).as_deref(), terminal)
+        }
         Some(View::Group(path)) => one_group::view(look, path, args.explain, terminal)?,
     })
 }

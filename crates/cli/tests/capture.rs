@@ -21,15 +21,15 @@ fn a_replay_gives_the_account_that_was_given_live() {
         assert_eq!(replayed[part], live[part], "{part}");
     }
     assert!(!live["processes"].as_array().unwrap().is_empty());
-    private_all_the_way_down(dir.path(), &tree);
+    private_all_the_way_down(&tree);
 }
 
-fn private_all_the_way_down(above: &Path, path: &Path) {
+fn private_all_the_way_down(path: &Path) {
     let mode = fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
     if path.is_dir() {
         assert_eq!(mode, 0o700, "{}", path.display());
         for entry in fs::read_dir(path).unwrap() {
-            private_all_the_way_down(above, &entry.unwrap().path());
+            private_all_the_way_down(&entry.unwrap().path());
         }
     } else {
         assert_eq!(mode, 0o600, "{}", path.display());

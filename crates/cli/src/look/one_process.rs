@@ -1,23 +1,45 @@
-//! One process for people.
+//! One process for people: its row, and what it maps, the fullest first.
 
 use super::processes;
-use crate::failure::{Failure, Kind};
+use crate::table::{Align, Table};
 use crate::terminal::Terminal;
-use plimsoll_ledger::look::Look;
+use plimsoll_ledger::look::Process;
+use plimsoll_ledger::mappings::Part;
 
-/// The process `pid`.
-pub(super) fn view(look: &Look, pid: u32, terminal: &Terminal) -> Result<String, Failure> {
-    let one: Vec<_> = look
-        .processes
-        .iter()
-        .filter(|process| process.pid == pid)
-        .cloned()
-        .collect();
-    if one.is_empty() {
-        return Err(Failure::message(
-            Kind::Failed,
-            format_args!("no process {pid}"),
-        ));
+/// The process, and its mappings by what they are; `None` where they can't be read.
+pub(super) fn view(process: &Process, parts: Option<&[Part]>, terminal: &Terminal) -> String {
+    let mapped = match parts {
+        Some(parts) => mapped(parts, terminal),
+        None => UNREADABLE.to_owned(),
+    };
+    processes::one(process, terminal) + "\n" + &mapped
+}
+
+const UNREADABLE: &str = "Its mappings can't be read: only root and its user may, and nobody where the process denies it.\n";
+
+/// Titles and row of the process, a blank line, and the line on which the prompt comes to stand.
+const LINES_AROUND: usize = 4;
+
+fn mapped(parts: &[Part], terminal: &Terminal) -> String {
+    let mut table = Table::new(&[
+        ("RSS", Align::Right),
+        ("PSS", Align::Right),
+        ("ANON", Align::Right),
+        ("SWAP", Align::Right),
+        ("SPAN", Align::Right),
+        ("COUNT", Align::Right),
+        ("MAPPED", Align::Left),
+    ]);
+    for part in parts {
+        table.row([
+            part.rss_bytes.into(),
+            part.pss_bytes.into(),
+            part.anon_bytes.into(),
+            part.swap_bytes.into(),
+            part.size_bytes.into(),
+            part.mappings.into(),
+            part.name.as_str().into(),
+        ]);
     }
-    Ok(processes::view(&one, None, terminal))
+    table.render(terminal, LINES_AROUND)
 }

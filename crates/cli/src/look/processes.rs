@@ -78,6 +78,30 @@ fn has_pss(processes: &[Process]) -> bool {
 }
 
 fn one_by_one(processes: &[Process], terminal: &Terminal) -> String {
+    let pss = has_pss(processes);
+    let mut table = rows(processes, pss);
+    let sum = Held::sum(processes.iter().map(Held::of));
+    let mut foot = vec![
+        "".into(),
+        "".into(),
+        sum.anon.into(),
+        sum.swap.into(),
+        "".into(),
+        format!("{} processes", sum.count).into(),
+    ];
+    if pss {
+        foot.insert(5, pss_text(sum.pss).into());
+    }
+    table.foot(foot);
+    table.render(terminal, LINES_AROUND) + LEGEND
+}
+
+/// A single process on its line.
+pub(super) fn one(process: &Process, terminal: &Terminal) -> String {
+    rows(std::slice::from_ref(process), process.pss_bytes.is_some()).render(terminal, 0)
+}
+
+fn rows(processes: &[Process], pss: bool) -> Table {
     let mut columns = vec![
         ("PID", Align::Right),
         ("USER", Align::Left),
@@ -86,7 +110,6 @@ fn one_by_one(processes: &[Process], terminal: &Terminal) -> String {
         ("RSS", Align::Right),
         ("COMMAND", Align::Left),
     ];
-    let pss = has_pss(processes);
     if pss {
         columns.insert(5, ("PSS", Align::Right));
     }
@@ -105,20 +128,7 @@ fn one_by_one(processes: &[Process], terminal: &Terminal) -> String {
         }
         table.row(cells);
     }
-    let sum = Held::sum(processes.iter().map(Held::of));
-    let mut foot = vec![
-        "".into(),
-        "".into(),
-        sum.anon.into(),
-        sum.swap.into(),
-        "".into(),
-        format!("{} processes", sum.count).into(),
-    ];
-    if pss {
-        foot.insert(5, pss_text(sum.pss).into());
-    }
-    table.foot(foot);
-    table.render(terminal, LINES_AROUND) + LEGEND
+    table
 }
 
 /// The legend below, and the line on which the prompt comes to stand.

@@ -1,4 +1,4 @@
-//! docs/look-json.md and the types agree, both ways.
+//! docs/look-json.md and the types agree, both ways; docs/manual/look.md has the program's words.
 
 use super::fixture;
 use plimsoll_ledger::host::OWNERS;
@@ -57,6 +57,15 @@ fn every_owner_id_is_documented() {
     let documented: BTreeSet<_> = documented().map(str::to_owned).collect();
     let missing: Vec<_> = owner_ids().filter(|id| !documented.contains(id)).collect();
     assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn the_manual_explains_each_owner_in_the_words_of_the_program() {
+    let manual = include_str!("../../../../docs/manual/look.md");
+    for row in OWNERS {
+        let line = format!("| {} | {} |", row.name, row.words);
+        assert!(manual.contains(&line), "docs/manual/look.md lacks: {line}");
+    }
 }
 
 fn owner_ids() -> impl Iterator<Item = String> {
