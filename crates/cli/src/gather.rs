@@ -5,19 +5,17 @@ use crate::args::{self, Pss, View};
 use crate::failure::Failure;
 use plimsoll_ledger::Sample;
 use plimsoll_ledger::commit::{self, Promises, Recount};
-use plimsoll_ledger::host::Discovered;
 use plimsoll_ledger::look::{Look, Unseen};
 use plimsoll_ledger::mappings::{Part, Parts};
 use plimsoll_ledger::process::Shares;
 use plimsoll_ledger::process::share;
+use plimsoll_proc::found::{self, Found};
 use plimsoll_proc::host::HostSampler;
 use plimsoll_proc::passwd::Users;
 use plimsoll_proc::process::sample::{self, SampleError, Samples};
-use plimsoll_proc::process::sample::{self, Samples};
-use plimsoll_proc::process::smaps;
-use plimsoll_proc::process::{mappings, smaps_rollup};
-use plimsoll_proc::{ReadError, Root};
-use plimsoll_proc::{Root, sysvipc_shm};
+use plimsoll_proc::process::{mappings, smaps, smaps_rollup};
+use plimsoll_proc::{Root, page_size, sysvipc_shm};
+use plimsoll_units::PageSize;
 
 /// What is read besides the host's counters, which always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +59,7 @@ impl Wanted {
 #[derive(Debug)]
 pub(crate) struct Gatherer<'r> {
     root: &'r Root,
+    page: PageSize,
     host: HostSampler<'r>,
     first: bool,
 }
@@ -68,17 +67,17 @@ pub(crate) struct Gatherer<'r> {
 impl<'r> Gatherer<'r> {
     /// Opens what stays open.
     pub(crate) fn new(root: &'r Root) -> Result<Self, Failure> {
-        let host = HostSampler::open(root).map_err(|error| {
-            let failure = Failure::from(error);
-            if root.is_live() {
-                failure.hint("is /proc mounted?")
+        let not_a_host = |error| {
+            Failure::from(error).hint(if root.is_live() {
+                "is /proc mounted?"
             } else {
-                failure.hint("a captured tree is one that `plimsoll capture` wrote")
-            }
-        })?;
+                "a captured tree is one that `plimsoll capture` wrote"
+            })
+        };
         Ok(Self {
             root,
-            host,
+            page: page_size::read(root).map_err(not_a_host)?,
+            host: HostSampler::open(root).map_err(not_a_host)?,
             first: true,
         })
     }
@@ -90,6 +89,7 @@ impl<'r> Gatherer<'r> {
         }
         let mut unseen = Vec::new();
         // The walks come first and the counters last: what walking itself takes and gives back is settled by then.
+        let found = wanted.found.then(|| self.found(&mut unseen)).flatten();
         let processes = wanted
             .processes
             .then(|| self.processes(&mut unseen))
@@ -104,7 +104,7 @@ impl<'r> Gatherer<'r> {
         let promises = self.promises(wanted.mappings, &mut unseen);
         Ok(plimsoll_ledger::look(Sample {
             host: self.host.sample()?,
-            found: Discovered::default(),
+            found,
             processes,
             shares,
             promises,
@@ -162,6 +162,12 @@ impl<'r> Gatherer<'r> {
             segments: sysvipc_shm::parse(&segments),
             recount,
         })
+    }
+
+    fn found(&self, unseen: &mut Vec<Unseen>) -> Option<Found> {
+        found::look(self.root, self.page)
+            .inspect_err(|error| unseen.push(not_seen("pipes, sockets and deleted files", error)))
+            .ok()
     }
 
     /// What one process maps; `None` where that may not be read.

@@ -1,10 +1,12 @@
 //! From what the readers brought to the account that people and programs see.
 
 use crate::commit::{self, Promises};
+use crate::found;
 use crate::groups::{self, Resident};
 use crate::host::{self, Discovered};
 use crate::look::{Look, SCHEMA, Unseen};
 use crate::process::{self, Shares};
+use plimsoll_proc::found::Found;
 use plimsoll_proc::host::HostSample;
 use plimsoll_proc::passwd::Users;
 use plimsoll_proc::process::sample::Samples;
@@ -16,8 +18,8 @@ use std::collections::HashMap;
 pub struct Sample<'a> {
     /// The host's counters.
     pub host: HostSample<'a>,
-    /// What no counter names.
-    pub found: Discovered,
+    /// What looking found that no counter names.
+    pub found: Option<Found>,
     /// Every process, and the names of users.
     pub processes: Option<(Samples, Users)>,
     /// Proportional shares, where they were asked for.
@@ -34,7 +36,12 @@ pub struct Sample<'a> {
 #[must_use]
 pub fn look(sample: Sample<'_>) -> Look {
     let mut unseen = sample.unseen;
-    let accounted = host::account(&sample.host, &sample.found);
+    let mut discovered = Discovered::default();
+    if let Some(found) = &sample.found {
+        discovered = found::discovered(found, &sample.host);
+        unseen.extend(found::unseen(found, &sample.host));
+    }
+    let accounted = host::account(&sample.host, &discovered);
     unseen.extend(accounted.unseen);
     let resident = sample
         .processes
