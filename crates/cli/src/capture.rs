@@ -15,9 +15,10 @@ use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Where a captured tree keeps the account as it was made live.
-pub(crate) const LOOK_FILE: &str = "plimsoll/look.json";
+const LOOK_FILE: &str = "plimsoll/look.json";
 
 /// Captures as asked.
 pub(crate) fn run(args: &args::Capture) -> Result<(), Failure> {
@@ -37,9 +38,39 @@ fn write(into: &Path) -> Result<Recorded, Failure> {
         .map_err(|error| Failure::new(Kind::Failed, error))?;
     let root = Root::recorded(directory);
     let look = Gatherer::new(&root)?.look(&Wanted::everything())?;
-    let look = serde_json::to_vec(&look).map_err(|error| Failure::new(Kind::Fault, error))?;
-    root.record(LOOK_FILE, &look);
+    root.record(LOOK_FILE, &json(&look)?);
+    root.record(HOST_FILE, &json(&CapturedHost::now())?);
     Ok(root.finish_recording()?)
+}
+
+fn json(document: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec_pretty(document).map_err(|error| Failure::new(Kind::Fault, error))
+}
+
+/// Where a captured tree says what it is of.
+const HOST_FILE: &str = "plimsoll/host.json";
+
+/// What a person wants to know of a tree that somebody sent.
+#[derive(Serialize)]
+struct CapturedHost {
+    /// Seconds since 1970, UTC.
+    captured_unix_s: u64,
+    kernel: String,
+    machine: String,
+    plimsoll: &'static str,
+}
+
+impl CapturedHost {
+    fn now() -> Self {
+        let uname = rustix::system::uname();
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            captured_unix_s: since_1970.map_or(0, |since| since.as_secs()),
+            kernel: uname.release().to_string_lossy().into_owned(),
+            machine: uname.machine().to_string_lossy().into_owned(),
+            plimsoll: env!("CARGO_PKG_VERSION"),
+        }
+    }
 }
 
 fn refuse_unless_new_or_empty(dir: &Path) -> Result<(), Failure> {
@@ -126,9 +157,7 @@ fn told(args: &args::Capture, recorded: Recorded) -> Result<String, Failure> {
             files: recorded.files,
             content_bytes: recorded.bytes.get(),
         };
-        let text = serde_json::to_string_pretty(&told)
-            .map_err(|error| Failure::new(Kind::Fault, error))?;
-        return Ok(text + "\n");
+        return Ok(String::from_utf8_lossy(&json(&told)?).into_owned() + "\n");
     }
     Ok(format!(
         "Captured {} files, {}, in {dir}\n\
