@@ -66,7 +66,7 @@ fn an_empty_directory_is_filled() {
 fn nowhere_to_write_to() {
     insta::assert_snapshot!(run(&["capture", "/nonexistent/dir/here"]), @r#"
     exit 1
-    stderr: plimsoll: cannot make /nonexistent/dir/.here.partial-9841: No such file or directory (os error 2)
+    stderr: plimsoll: cannot make a directory beside /nonexistent/dir/here: No such file or directory (os error 2)
     "#);
     insta::assert_snapshot!(run(&["capture", "/"]), @r#"
     exit 4

@@ -105,9 +105,9 @@ fn help_of_capture() {
 
     DIR becomes a tree that `plimsoll look --root DIR` reads to the same account: the memory files of
     /proc and /sys, and what was found about pipes and sockets. It appears complete or not at all. It
-    holds command lines, user names, paths of mapped files and cgroup names of all processes that you
-    may read: look through it before you hand it on. Environments, open file contents and memory are
-    never read. Directories are made 0700, files 0600.
+    holds command lines, users, paths of mapped files and cgroup names of all processes that you may
+    read, the kernel's log and /etc/passwd: look through it before you hand it on. Environments,
+    contents of open files and memory are never read. Directories are made 0700, files 0600.
 
     Usage: plimsoll capture [OPTIONS] <DIR>
 

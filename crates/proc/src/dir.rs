@@ -141,6 +141,9 @@ impl<'r> Dir<'r> {
     /// # Errors
     /// As `getdents64(2)`.
     pub fn directories(&self) -> Result<Vec<OsString>, ReadError> {
+        if let Some(names) = self.root.recorded_list(&self.path) {
+            return Ok(names);
+        }
         let failed = |errno| self.root.failed("list", &self.path, errno);
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd).map_err(failed)? {
@@ -152,7 +155,7 @@ impl<'r> Dir<'r> {
                 names.push(OsString::from_vec(name.to_vec()));
             }
         }
-        self.root.record_directory(&self.path);
+        self.root.record_list(&self.path, &names);
         Ok(names)
     }
 }

@@ -150,10 +150,10 @@ impl Root {
 
     fn open_with(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, ReadError> {
         let flags = flags | OFlags::CLOEXEC;
+        let live = || rustix::fs::open(self.path.join(path), flags, Mode::empty());
         match &self.source {
-            Source::Live | Source::Recorded(_) => {
-                rustix::fs::open(self.path.join(path), flags, Mode::empty())
-            }
+            Source::Live => live(),
+            Source::Recorded(tee) => tee.again(path).unwrap_or_else(live),
             Source::Captured(dir, errors) => errors.get(path).map_or_else(
                 || {
                     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -173,20 +173,29 @@ impl Root {
         path: &Path,
         flags: OFlags,
     ) -> Result<OwnedFd, ReadError> {
-        let recorded_error = match &self.source {
-            Source::Captured(_, errors) => errors.get(path),
-            Source::Live | Source::Recorded(_) => None,
+        let recorded = match &self.source {
+            Source::Captured(_, errors) => errors.get(path).map(Err),
+            Source::Recorded(tee) => tee.again(path),
+            Source::Live => None,
         };
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        recorded_error
-            .map_or_else(|| rustix::fs::openat(dir, name, flags, Mode::empty()), Err)
+        recorded
+            .unwrap_or_else(|| rustix::fs::openat(dir, name, flags, Mode::empty()))
             .map_err(|errno| self.failed("open", path, errno))
     }
 
     /// Notes that a directory was listed, for the tree that is being recorded.
-    pub(crate) fn record_directory(&self, path: &Path) {
+    pub(crate) fn record_list(&self, path: &Path, names: &[OsString]) {
         if let Source::Recorded(tee) = &self.source {
-            tee.directory(path);
+            tee.directory(path, names);
+        }
+    }
+
+    /// What listing the directory gave before, where that is recorded.
+    pub(crate) fn recorded_list(&self, path: &Path) -> Option<Vec<OsString>> {
+        match &self.source {
+            Source::Recorded(tee) => tee.listed(path),
+            Source::Live | Source::Captured(..) => None,
         }
     }
 
@@ -246,6 +255,9 @@ impl Root {
     pub fn list(&self, path: impl AsRef<Path>) -> Result<Vec<OsString>, ReadError> {
         use std::os::unix::ffi::OsStringExt;
         let path = path.as_ref();
+        if let Some(names) = self.recorded_list(path) {
+            return Ok(names);
+        }
         let failed = |errno| self.failed("list", path, errno);
         let fd = self.open_with(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut names = Vec::new();
@@ -255,7 +267,7 @@ impl Root {
                 names.push(OsString::from_vec(name));
             }
         }
-        self.record_directory(path);
+        self.record_list(path, &names);
         Ok(names)
     }
 }
@@ -283,6 +295,10 @@ mod tests {
         let live = Root::recorded(open());
         let version = live.read("proc/version").unwrap();
         live.list("proc/self/fd").unwrap();
+        // a second question gets the first answer
+        let uptime = live.read("proc/uptime").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert_eq!(live.read("proc/uptime").unwrap(), uptime);
         // /proc/self/mem opens for its owner, and address 0 can't be read: EIO
         assert!(live.read("proc/self/mem").is_err());
         assert!(live.read("proc/no-such-file").unwrap_err().is_gone());

@@ -9,7 +9,8 @@ use plimsoll_units::Bytes;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -75,7 +76,9 @@ pub(crate) struct Tee {
 #[derive(Debug, Default)]
 struct Seen {
     errors: Errors,
-    written: Recorded,
+    /// What is in the tree, with its size.
+    files: HashMap<PathBuf, Bytes>,
+    lists: HashMap<PathBuf, Vec<OsString>>,
     /// The first thing that could not be written: from then on the capture is worthless.
     failure: Option<(PathBuf, io::Error)>,
 }
@@ -91,16 +94,39 @@ impl Tee {
     /// Keeps a file as it was read.
     pub(crate) fn file(&self, path: &Path, bytes: &[u8]) {
         let path = within_root(path);
-        self.seen().written.files += 1;
-        let written = self.write(&path, bytes);
-        self.note_failure(path, written);
+        if let Err(error) = self.write(&path, bytes) {
+            self.note_failure(path, error);
+        } else {
+            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            self.seen().files.insert(path, Bytes(size));
+        }
+    }
+
+    /// What opening `path` gave before: the tree holds one answer to each question, so the look that is being recorded
+    /// gets that answer too, however often it asks.
+    pub(crate) fn again(&self, path: &Path) -> Option<Result<OwnedFd, Errno>> {
+        let path = within_root(path);
+        let seen = self.seen();
+        if let Some(errno) = seen.errors.get(&path) {
+            return Some(Err(errno));
+        }
+        seen.files.get(&path)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Some(rustix::fs::openat(&self.into, &path, flags, Mode::empty()))
+    }
+
+    /// What listing `path` gave before.
+    pub(crate) fn listed(&self, path: &Path) -> Option<Vec<OsString>> {
+        self.seen().lists.get(&within_root(path)).cloned()
     }
 
     /// Keeps a directory that was listed, so that it can be listed again even when nothing in it was read.
-    pub(crate) fn directory(&self, path: &Path) {
+    pub(crate) fn directory(&self, path: &Path, names: &[OsString]) {
         let path = within_root(path);
-        let made = self.make_directories(&path);
-        self.note_failure(path, made);
+        match self.make_directories(&path) {
+            Ok(()) => drop(self.seen().lists.insert(path, names.to_vec())),
+            Err(error) => self.note_failure(path, error),
+        }
     }
 
     /// Keeps an error, other than that the file is not there.
@@ -115,17 +141,19 @@ impl Tee {
         let errors = serde_json::to_vec(&self.seen().errors).unwrap_or_default();
         self.file(Path::new(ERRORS_FILE), &errors);
         let mut seen = self.seen();
-        seen.failure.take().map_or(Ok(seen.written), Err)
+        let recorded = Recorded {
+            files: u64::try_from(seen.files.len()).unwrap_or(u64::MAX),
+            bytes: seen.files.values().copied().sum(),
+        };
+        seen.failure.take().map_or(Ok(recorded), Err)
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note_failure(&self, path: PathBuf, result: io::Result<()>) {
-        if let Err(error) = result {
-            self.seen().failure.get_or_insert((path, error));
-        }
+    fn note_failure(&self, path: PathBuf, error: io::Error) {
+        self.seen().failure.get_or_insert((path, error));
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -140,9 +168,7 @@ impl Tee {
             }
             other => other?,
         };
-        File::from(file).write_all(bytes)?;
-        self.seen().written.bytes += Bytes(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        Ok(())
+        File::from(file).write_all(bytes)
     }
 
     fn make_directories(&self, path: &Path) -> io::Result<()> {
