@@ -4,9 +4,15 @@
 //! A family shares a target, because its files look alike: what is interesting to one parser of it is to others.
 
 use plimsoll_cgroup::format::{FlatKeyed, Format, Pids, Words};
+use plimsoll_cgroup::mount::{Hierarchy, Version};
+use plimsoll_cgroup::sample::{self, Memory, MemoryV1, MemoryV2, Tree};
 use plimsoll_cgroup::{v1, v2};
+use plimsoll_ledger::{groups, host};
+use plimsoll_proc::DirId;
 use plimsoll_proc::boot_log::BootLog;
+use plimsoll_proc::host::{HostSample, Slow};
 use plimsoll_proc::meminfo::Meminfo;
+use plimsoll_proc::pagetypeinfo::Pagetypeinfo;
 use plimsoll_proc::passwd::Users;
 use plimsoll_proc::pressure::Pressure;
 use plimsoll_proc::process::fdinfo::Fdinfo;
@@ -18,9 +24,13 @@ use plimsoll_proc::process::{cgroup, cmdline, maps, smaps, smaps_rollup};
 use plimsoll_proc::vmallocinfo::Vmallocinfo;
 use plimsoll_proc::zoneinfo::Zoneinfo;
 use plimsoll_proc::zram;
-use plimsoll_proc::{cgroups, kmsg, mountinfo, slabinfo, sysvipc_shm, text, vmstat};
+use plimsoll_proc::{
+    buddyinfo, cgroups, kmsg, mountinfo, slabinfo, swaps, sysvipc_shm, text, uptime, vmstat,
+};
 use plimsoll_units::{Bytes, Limit, PageSize};
+use std::ffi::OsStr;
 use std::hint::black_box;
+use std::os::unix::ffi::OsStrExt;
 
 /// What people are shown can't steer their terminal.
 fn assert_harmless(shown: &str) {
@@ -60,7 +70,7 @@ struct Pieces<'a> {
 
 impl std::io::Read for Pieces<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = (self.rest.len() * 7 % 61 + 1)
+        let length = (self.rest.len() * 7 % 997 + 1)
             .min(self.rest.len())
             .min(buffer.len());
         let (piece, rest) = self.rest.split_at(length);
@@ -93,13 +103,14 @@ pub fn process(bytes: &[u8]) {
     }
 }
 
-/// `meminfo`, `vmstat`, `zoneinfo`: the host's counters.
+/// `meminfo`, `vmstat`, `zoneinfo`, `buddyinfo`, `pagetypeinfo`: the host's counters.
 pub fn host_counters(bytes: &[u8]) {
     black_box((
         Meminfo::parse(bytes),
         vmstat::parse(bytes),
         Zoneinfo::parse(bytes),
     ));
+    black_box((buddyinfo::parse(bytes).count(), Pagetypeinfo::parse(bytes)));
 }
 
 /// `slabinfo`, `vmallocinfo`: the kernel's own memory.
@@ -111,13 +122,15 @@ pub fn kernel_memory(bytes: &[u8]) {
     black_box(Vmallocinfo::parse(bytes));
 }
 
-/// `mountinfo`, `cgroups`, `passwd`, `sysvipc/shm`, `mm_stat` of zram, pressure: tables and single lines.
+/// `mountinfo`, `cgroups`, `swaps`, `passwd`, `sysvipc/shm`, `mm_stat` of zram, pressure, `uptime`: tables and single
+/// lines.
 pub fn tables(bytes: &[u8]) {
     for mount in mountinfo::parse(bytes) {
         black_box(mount.has_super_option(b"memory"));
     }
     assert!(mountinfo::unescape(bytes).len() <= bytes.len());
     black_box((cgroups::parse(bytes).count(), sysvipc_shm::parse(bytes)));
+    black_box((swaps::parse(bytes).count(), uptime::parse(bytes)));
     black_box((zram::MmStat::parse(bytes), Pressure::parse(bytes)));
     assert_harmless(&Users::parse(bytes).name(0));
 }
@@ -163,4 +176,85 @@ pub fn words(bytes: &[u8]) {
         }
     }
     assert_harmless(&text::printable(bytes));
+}
+
+/// The accounts made of all that: the bytes are files, with a NUL between each and the next.
+pub fn accounts(bytes: &[u8]) {
+    let mut files = bytes.split(|&byte| byte == 0);
+    let mut file = || files.next().unwrap_or_default();
+    let slow = Slow {
+        vmstat: Some(vmstat::parse(file())),
+        vmallocinfo: Some(Vmallocinfo::parse(file())),
+        boot: Some(BootLog::parse(file())),
+        zram: Vec::new(),
+        balloon_in_total: false,
+    };
+    let sample = HostSample {
+        page: PageSize::new(4096).expect("a power of two"),
+        meminfo: Meminfo::parse(file()),
+        zoneinfo: Some(Zoneinfo::parse(file())),
+        slabinfo: Some(file()),
+        slow: &slow,
+    };
+    let host = host::account(&sample, &host::Discovered::default()).host;
+    let owned: i128 = host
+        .owners
+        .iter()
+        .map(|owner| i128::from(owner.bytes.get()))
+        .sum();
+    let total = i128::from(host.total_bytes.get());
+    assert_eq!(owned + i128::from(host.unattributed_bytes), total);
+    for owner in &host.owners {
+        assert_harmless(&owner.id);
+        owner
+            .detail
+            .iter()
+            .for_each(|detail| assert_harmless(&detail.name));
+    }
+    let (stat_v1, stat_v2, name) = (file(), file(), file());
+    account_groups(stat_v1, stat_v2, name);
+}
+
+/// A group of each version, below one that has nothing to say.
+fn account_groups(stat_v1: &[u8], stat_v2: &[u8], name: &[u8]) {
+    let v1 = Memory::V1(MemoryV1 {
+        usage: Some(Bytes(1)),
+        stat: v1::MemoryStat::parse(stat_v1),
+        ..MemoryV1::default()
+    });
+    let v2 = Memory::V2(MemoryV2 {
+        stat: v2::MemoryStat::parse(stat_v2),
+        ..MemoryV2::default()
+    });
+    let trees = [(Version::V1, v1), (Version::V2, v2)].map(|(version, memory)| Tree {
+        hierarchy: Hierarchy {
+            version,
+            mount_point: "/".into(),
+            root: "/".into(),
+            device: (0, 0),
+        },
+        groups: vec![sample::Group {
+            name: OsStr::from_bytes(name).to_owned(),
+            parent: None,
+            id: DirId {
+                device: 0,
+                inode: 0,
+            },
+            procs: None,
+            memory,
+        }],
+        vanished: 0,
+        dying: None,
+    });
+    let sample = sample::Sample {
+        trees: trees.into(),
+        errors: Vec::new(),
+    };
+    for row in groups::account(&sample, &Default::default()).0 {
+        assert_harmless(&row.path);
+        let parts = row
+            .unowned
+            .map(|parts| parts.anon_bytes + parts.shmem_bytes + parts.page_cache_bytes);
+        assert!(parts <= row.unowned_bytes, "{row:?}");
+    }
 }
