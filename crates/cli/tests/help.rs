@@ -134,7 +134,7 @@ fn a_view_that_there_is_not() {
     insta::assert_snapshot!(run(&["look", "sideways"]), @r#"
     exit 2
     stderr: error: invalid value 'sideways' for '[VIEW]': write processes, groups, commit, slab, a process id, or a cgroup's path that begins with /
-    stderr: 
+    stderr:
     stderr: For more information, try '--help'.
     "#);
 }
@@ -149,15 +149,15 @@ fn options_that_do_not_go_together() {
     insta::assert_snapshot!(run(&["look", "--watch=0"]), @r#"
     exit 2
     stderr: error: invalid value '0' for '--watch[=<SECONDS>]': from 0.1 to 86400 seconds
-    stderr: 
+    stderr:
     stderr: For more information, try '--help'.
     "#);
     insta::assert_snapshot!(run(&["look", "--root", "x", "--watch"]), @r#"
     exit 2
     stderr: error: the argument '--root <DIR>' cannot be used with '--watch[=<SECONDS>]'
-    stderr: 
+    stderr:
     stderr: Usage: plimsoll look --root <DIR> [VIEW]
-    stderr: 
+    stderr:
     stderr: For more information, try '--help'.
     "#);
 }

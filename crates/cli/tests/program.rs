@@ -16,9 +16,11 @@ pub(crate) fn transcript(output: &Output) -> String {
     let code = output.status.code();
     let code = code.map_or_else(|| "killed".to_owned(), |code| code.to_string());
     let _ = writeln!(text, "exit {code}");
-    text.push_str(&String::from_utf8_lossy(&output.stdout));
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let _ = writeln!(text, "{}", line.trim_end()); // clap ends some lines in blanks
+    }
     for line in String::from_utf8_lossy(&output.stderr).lines() {
-        let _ = writeln!(text, "stderr: {line}");
+        let _ = writeln!(text, "{}", format!("stderr: {line}").trim_end());
     }
     text
 }
