@@ -4,10 +4,11 @@ use crate::port::Port;
 use anyhow::{Context, Result};
 use plimsoll_lab::frame::Kind;
 use plimsoll_lab::request::Request;
-use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 pub(crate) fn run(request: &Request, port: &Port) -> Result<()> {
     let (program, arguments) = request.command.split_first().context("no command")?;
@@ -24,25 +25,31 @@ pub(crate) fn run(request: &Request, port: &Port) -> Result<()> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let child = command
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
-        listen(child, port)?
+        let child = command.spawn();
+        let child = child.with_context(|| format!("starting {}", program.display()))?;
+        listen(child, &request.copy_out, port)?
     };
-    for path in &request.copy_out {
-        send(path, port)?;
-    }
     port.exit(status)
 }
 
-/// Relays both outputs until the command ends and no one holds them any more.
-fn listen(mut child: Child, port: &Port) -> Result<i32> {
+/// Relays both outputs until the command ends, then sends the files.
+///
+/// What the command left running sees the files off and is ended then: it holds the outputs open, and would
+/// keep the guest for ever.
+fn listen(mut child: Child, copy_out: &[PathBuf], port: &Port) -> Result<i32> {
     let stdout = child.stdout.take().context("its output")?;
     let stderr = child.stderr.take().context("its errors")?;
     std::thread::scope(|scope| {
         let errors = scope.spawn(|| port.relay(Kind::Stderr, stderr));
         let output = scope.spawn(|| port.relay(Kind::Stdout, stdout));
         let status = status_of(&child)?;
+        for path in copy_out {
+            send(path, port)?;
+        }
+        while !(output.is_finished() && errors.is_finished()) {
+            end_all_others()?;
+            std::thread::sleep(Duration::from_millis(10));
+        }
         for relay in [output, errors] {
             relay
                 .join()
@@ -50,6 +57,19 @@ fn listen(mut child: Child, port: &Port) -> Result<i32> {
         }
         Ok(status)
     })
+}
+
+/// Kills every process but this one. Kernel threads are in the list too and don't mind.
+fn end_all_others() -> Result<()> {
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let pid = name.to_str().and_then(|name| name.parse().ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw).filter(|pid| *pid != Pid::INIT) {
+            // One that has ended meanwhile is as good as killed.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    Ok(())
 }
 
 /// Waits for the command and, as the first process must, for every orphan meanwhile.
