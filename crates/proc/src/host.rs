@@ -12,6 +12,8 @@ mod free;
 mod kernel_file;
 mod sampler;
 mod slow;
+#[cfg(test)]
+mod tests;
 
 use crate::meminfo::Meminfo;
 use crate::slabinfo::{self, Cache};

@@ -95,9 +95,23 @@ impl<'a> Counters<'a> {
         of_nodes.or(self.meminfo().kernel_stack)
     }
 
+    /// Slab that a shrinker can empty.
+    pub(super) fn slab_reclaimable(&self) -> Option<Bytes> {
+        self.node_or_zone(|n| n.nr_slab_reclaimable)
+            .or(self.meminfo().s_reclaimable)
+    }
+
+    /// Other slab, large kmallocs included.
+    pub(super) fn slab_unreclaimable(&self) -> Option<Bytes> {
+        self.node_or_zone(|n| n.nr_slab_unreclaimable)
+            .or(self.meminfo().s_unreclaim)
+    }
+
     /// All slab pages.
     pub(super) fn slab(&self) -> Option<Bytes> {
-        self.nodes(|node| [node.nr_slab_reclaimable, node.nr_slab_unreclaimable])
+        let kinds = self.slab_reclaimable().zip(self.slab_unreclaimable());
+        kinds
+            .map(|(reclaimable, other)| reclaimable + other)
             .or(self.meminfo().slab)
     }
 }

@@ -276,7 +276,12 @@ fn zspages(c: &Counters<'_>) -> Option<Bytes> {
 fn zram(c: &Counters<'_>) -> Option<Figure> {
     let devices = &c.slow().zram;
     let used: Bytes = devices.iter().map(|(_, used)| *used).sum();
-    let bytes = zspages(c).map_or(used, |zspages| zspages.min(used));
+    let without_zswap = c.meminfo().zswap == Some(Bytes::ZERO);
+    let bytes = match zspages(c) {
+        None => used,
+        Some(zspages) if without_zswap => zspages,
+        Some(zspages) => zspages.min(used),
+    };
     let parts = devices.iter().filter(|(_, used)| *used > Bytes::ZERO);
     let detail = parts.map(|(name, used)| Detail {
         name: name.clone(),
@@ -287,9 +292,11 @@ fn zram(c: &Counters<'_>) -> Option<Figure> {
 
 /// What zsmalloc holds beyond zram, or what zswap says where it uses another allocator, which no counter names.
 fn zswap(c: &Counters<'_>) -> Option<Figure> {
-    let zram = zram(c)?.bytes;
-    let beyond = zspages(c).map(|zspages| zspages - zram);
-    Some(exact(beyond.max(c.meminfo().zswap)?))
+    let says = c.meminfo().zswap;
+    let beyond = zspages(c)
+        .zip(zram(c))
+        .map(|(zspages, zram)| zspages - zram.bytes);
+    beyond.max(says).map(exact)
 }
 
 fn balloon(c: &Counters<'_>) -> Option<Figure> {

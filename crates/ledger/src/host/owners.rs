@@ -43,6 +43,8 @@ pub const OWNERS: &[OwnerRow] = &[
     reclaimable("swap_cache", "swap cache", "pages in swap and in RAM at once that no process maps at the moment"),
     row("secretmem", "secret memory", "memfd_secret: memory that even the kernel cannot read; never swapped"),
     row("slab", "slab", "the kernel's objects of one kind"),
+    reclaimable("slab_reclaimable", "reclaimable slab", "the kernel's objects that it can drop, above all names and inodes of files; root sees them by kind"),
+    row("slab_unreclaimable", "other slab", "the kernel's objects that are in use; root sees them by kind"),
     row("slab.other", "other slab caches", "the kernel's smaller object caches together"),
     row("kmalloc_large", "large kmallocs", "kernel allocations too large for an object cache; counted as slab, named in no cache"),
     row("page_tables", "page tables", "the maps from virtual to physical memory; they grow with what processes map, and once more with every process that maps it"),

@@ -30,14 +30,12 @@ pub(super) fn is_reclaimable(cache: &str) -> bool {
     RECLAIMABLE.iter().any(|part| cache.contains(part))
 }
 
-/// The owners that the slab is made of; one, where caches may not be read or are more than the slab can hold.
+/// The owners that the slab is made of; its two kinds, where caches may not be read or exceed all of RAM.
 pub(super) fn by_cache(c: &Counters<'_>) -> Vec<(String, Figure)> {
-    let slab = c.slab();
     let families = families(c);
     let caches: Bytes = families.values().copied().sum();
     if families.is_empty() || caches > c.total {
-        let all = slab.map(|bytes| ("slab".to_owned(), Figure::new(bytes, Exactness::Exact)));
-        return all.into_iter().collect();
+        return by_kind(c);
     }
     let limit = BIG.max(Bytes(c.total.get() / BIG_PART_OF_RAM));
     let (big, small): (Vec<_>, Vec<_>) =
@@ -52,11 +50,23 @@ pub(super) fn by_cache(c: &Counters<'_>) -> Vec<(String, Figure)> {
         })
         .collect();
     owners.push(("slab.other".to_owned(), others(small)));
-    if let Some(slab) = slab {
+    if let Some(slab) = c.slab() {
         let in_no_cache = Figure::new(slab - caches, Exactness::Inferred);
         owners.push(("kmalloc_large".to_owned(), in_no_cache));
     }
     owners
+}
+
+/// The two kinds that everybody may see.
+fn by_kind(c: &Counters<'_>) -> Vec<(String, Figure)> {
+    let kinds = [
+        ("slab_reclaimable", c.slab_reclaimable()),
+        ("slab_unreclaimable", c.slab_unreclaimable()),
+    ];
+    let known = kinds
+        .into_iter()
+        .filter_map(|(id, bytes)| Some((id.to_owned(), Figure::new(bytes?, Exactness::Exact))));
+    known.collect()
 }
 
 fn others(mut small: Vec<(Cow<'_, [u8]>, Bytes)>) -> Figure {

@@ -111,7 +111,8 @@ fn without_privilege_it_is_coarser_and_says_so() {
     }
     .account(&Discovered::default());
     assert!(sums_up(&accounted));
-    assert!(bytes(&accounted, "slab").is_some_and(|slab| slab > Bytes::from_mib(100)));
+    let slab = bytes(&accounted, "slab_reclaimable").zip(bytes(&accounted, "slab_unreclaimable"));
+    assert!(slab.is_some_and(|(reclaimable, other)| reclaimable + other > Bytes::from_mib(100)));
     assert_eq!(bytes(&accounted, "slab.other"), None);
     assert_eq!(bytes(&accounted, "kmalloc_large"), None);
     assert_eq!(unseen(&accounted).len(), 4);
@@ -193,6 +194,29 @@ fn caches_of_one_size_are_one_owner_and_what_is_in_none_has_its_own() {
         bytes(&accounted, "kmalloc_large"),
         Some(Bytes::from_kib(2000 - 1208))
     );
+}
+
+/// Two pages of zram (as `Files::account` has it), and what zsmalloc holds beyond it.
+#[test]
+fn zsmalloc_is_zrams_but_for_what_zswap_has() {
+    let split = |zswap: &str, zspages: &str| {
+        let files = Files {
+            zoneinfo: Some(format!("Node 0, zone Normal\n nr_zspages {zspages}\n")),
+            ..Files::of_this_meminfo(&format!("MemTotal: 900 kB\n{zswap}"))
+        };
+        let accounted = files.account(&Discovered::default());
+        let pages = |id| bytes(&accounted, id).map(|bytes| bytes.get() / 4096);
+        (pages("zram"), pages("zswap"))
+    };
+    assert_eq!(split("Zswap: 0 kB\n", "5"), (Some(5), Some(0)));
+    assert_eq!(split("Zswap: 12 kB\n", "5"), (Some(2), Some(3)));
+    assert_eq!(
+        split("Zswap: 12 kB\n", "2"),
+        (Some(2), Some(3)),
+        "zswap in another allocator"
+    );
+    assert_eq!(split("", "5"), (Some(2), Some(3)));
+    assert_eq!(split("", "x"), (Some(2), None));
 }
 
 #[test]
