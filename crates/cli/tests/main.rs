@@ -9,6 +9,7 @@
 
 mod capture;
 mod help;
+mod hostile;
 mod look;
 mod program;
 mod unprivileged;
