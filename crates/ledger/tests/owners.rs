@@ -99,14 +99,14 @@ fn mib(bytes: i64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// A test for each kind: its name, the victim, the owner, and the free memory it needs in MiB.
+/// A test for each kind: its name, the victim, the owner, the free memory it needs in MiB, and other needs.
 macro_rules! cases {
-    ($($name:ident: $kind:literal in $owner:literal, $mib:literal MiB;)*) => {
+    ($($name:ident: $kind:literal in $owner:literal, $mib:literal MiB $(, $need:ident)?;)*) => {
         $(
             #[test]
             #[ignore = "needs a machine on which nothing else happens"]
             fn $name() {
-                need!(Root, MemoryFree(Bytes::from_mib($mib)));
+                need!(Root, MemoryFree(Bytes::from_mib($mib)) $(, $need)?);
                 moves($kind, $owner);
             }
         )*
@@ -120,7 +120,7 @@ cases! {
     anonymous: "anon" in "anon", 2560 MiB;
     threads: "idle-threads" in "kernel_stacks", 256 MiB;
     bpf_array: "bpf-array" in "vmalloc", 512 MiB;
-    memfd_secret: "secretmem" in "secretmem", 512 MiB;
+    memfd_secret: "secretmem" in "secretmem", 512 MiB, MemfdSecret;
     full_pipes: "pipes" in "pipe_buffers", 512 MiB;
     unix_pairs: "unix-pairs" in "socket_buffers", 1536 MiB;
     packet_ring: "packet-ring" in "packet_rings", 512 MiB;

@@ -32,6 +32,8 @@ pub enum Need {
     CgroupV1Freezer,
     /// Userfaultfd that also sees faults taken in the kernel: the device, or root and the system call.
     Userfaultfd,
+    /// `memfd_secret(2)`, which many kernels have switched off (`secretmem.enable`).
+    MemfdSecret,
     /// At least one swap area in use.
     Swap,
     /// zram devices can be made (`/sys/class/zram-control`) or one exists.
@@ -57,6 +59,7 @@ impl fmt::Display for Need {
             Self::CgroupV2 => "cgroup-v2",
             Self::CgroupV1Freezer => "cgroup-v1-freezer",
             Self::Userfaultfd => "userfaultfd",
+            Self::MemfdSecret => "memfd-secret",
             Self::Swap => "swap",
             Self::Zram => "zram",
             Self::Kpageflags => "kpageflags",

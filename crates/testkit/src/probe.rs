@@ -17,6 +17,9 @@ pub(crate) fn lack(need: &Need) -> Option<String> {
         Need::CgroupV1Memory => absent_controller(cgroup_v1_has("memory"), "v1", "memory"),
         Need::CgroupV1Freezer => absent_controller(cgroup_v1_has("freezer"), "v1", "freezer"),
         Need::Userfaultfd => no_userfaultfd(),
+        Need::MemfdSecret => plimsoll_sys::secretmem::memfd_secret()
+            .err()
+            .map(|error| format!("memfd_secret: {error}")),
         Need::Swap => no_swap(&fs::read_to_string("/proc/swaps").unwrap_or_default()),
         Need::Zram => no_zram(),
         Need::Kpageflags => unreadable("/proc/kpageflags"),

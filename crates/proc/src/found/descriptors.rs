@@ -66,7 +66,7 @@ pub(super) struct Gathered {
     pub(super) pids: Vec<u32>,
     pub(super) pipes: PipeCounter,
     pub(super) files: MemoryFileCounter,
-    /// Network namespaces by inode, with a path below `/proc` that opens them.
+    /// Network namespaces by inode, with a path that opens them: absolute, or below `/proc`.
     pub(super) namespaces: BTreeMap<u64, CString>,
     /// Processes whose descriptors we may not see.
     pub(super) refused: u64,

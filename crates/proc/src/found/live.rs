@@ -4,12 +4,15 @@ use super::descriptors::{Gathered, inode_of, walk};
 use super::memory_files::MemoryFileCounter;
 use super::pipes::PipeCounter;
 use super::{CAPTURED, Found, Unseen, secretmem, sockets, tmpfs};
-use crate::{ReadError, Root, mountinfo, sysvipc_shm};
+use crate::mountinfo::{self, Mount};
+use crate::{ReadError, Root, sysvipc_shm};
 use plimsoll_units::PageSize;
 use rustix::fs::{Mode, OFlags, open, readlinkat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 
 /// Why nothing was found.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +62,7 @@ fn look_live(root: &Root, page: PageSize) -> Result<Found, LookError> {
         pids: Vec::new(),
         pipes: PipeCounter::default(),
         files: MemoryFileCounter::new(&tmpfs),
-        namespaces: BTreeMap::new(),
+        namespaces: mounted_network_namespaces(&mounts),
         refused: 0,
     };
     walk(proc.as_fd(), &mut gathered)?;
@@ -81,30 +84,39 @@ fn look_live(root: &Root, page: PageSize) -> Result<Found, LookError> {
     Ok(found)
 }
 
+/// Network namespaces that are kept by a mount (`ip netns add`), whether or not a process is in them.
+fn mounted_network_namespaces(mounts: &[Mount]) -> BTreeMap<u64, CString> {
+    let namespaces = mounts.iter().filter(|mount| mount.fs_type == b"nsfs");
+    let by_inode = namespaces.filter_map(|mount| {
+        let inode = inode_of(mount.root.as_os_str().as_bytes(), b"net")?;
+        let path = CString::new(mount.mount_point.as_os_str().as_bytes()).ok()?;
+        Some((inode, path))
+    });
+    by_inode.collect()
+}
+
 fn own_network_namespace(proc: BorrowedFd<'_>) -> Option<u64> {
     let link = readlinkat(proc, c"thread-self/ns/net", Vec::new()).ok()?;
     inode_of(link.as_bytes(), b"net")
 }
 
 fn note_unseen(found: &mut Found, processes: u64, pipes: usize) {
-    let mut note = |count: u64, what: &str, why: &str| {
-        if count > 0 {
-            found.unseen.push(Unseen {
-                what: format!("{what} ({count})"),
-                why: why.to_owned(),
-            });
-        }
+    let mut note = |what: String, why: &str| {
+        let why = why.to_owned();
+        found.unseen.push(Unseen { what, why });
     };
-    note(
-        processes,
-        "pipes and deleted memory files of processes of other users",
-        "their descriptors are their own; root sees them (CAP_SYS_PTRACE)",
-    );
-    note(
-        pipes as u64,
-        "what pipes hold whose processes may not be examined",
-        "pidfd_getfd was refused; CAP_SYS_PTRACE may",
-    );
+    if processes > 0 {
+        note(
+            format!("pipes, memory files and network namespaces of {processes} processes"),
+            "their descriptors may not be read; root (CAP_SYS_PTRACE) sees those of other users",
+        );
+    }
+    if pipes > 0 {
+        note(
+            format!("what {pipes} pipes hold"),
+            "their processes may not be examined (pidfd_getfd, since Linux 5.6); root may (CAP_SYS_PTRACE)",
+        );
+    }
 }
 
 #[cfg(test)]

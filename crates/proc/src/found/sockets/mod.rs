@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Looks into every namespace of `namespaces` (inode, and a path below `proc` that opens it) and adds what is
+/// Looks into every namespace of `namespaces` (inode, and a path that opens it, absolute or below `proc`) and adds what is
 /// there to `found`; `own` is the one this thread is in.
 pub(super) fn look(
     found: &mut Found,
