@@ -9,6 +9,7 @@ pub mod kcmp;
 pub mod packet;
 pub mod pagemap;
 pub mod ptrace;
+pub mod region;
 pub mod remote;
 pub mod secretmem;
 pub mod sysv_shm;

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Objects {
     /// Shared anonymous, by device and inode.
     anonymous: BTreeMap<(u32, u32, u64), Extent>,
+    /// Those of them that were made without reserve.
+    uncharged: BTreeSet<(u32, u32, u64)>,
     /// SysV segments in huge pages, which the account leaves out: by shmid.
     hugetlb_segments: BTreeSet<u64>,
 }
@@ -32,7 +34,12 @@ impl Objects {
     /// pages as many as one process has mapped: both can be too small.
     pub(super) fn mapping(&mut self, smap: &Smap<'_>) {
         let mapping = &smap.mapping;
+        let has = |flag| smap.flags.is_some_and(|flags| flags.has(flag));
         match mapping.name() {
+            // Made with MAP_NORESERVE it is charged as it is touched, which `Shmem` has already.
+            MapName::SharedAnonymous if has(VmFlag::NORESERVE) => {
+                self.uncharged.insert(key(mapping));
+            }
             MapName::SharedAnonymous if mapping.is_shared() => {
                 let extent = self.anonymous.entry(key(mapping)).or_default();
                 if !extent.told {
@@ -41,7 +48,7 @@ impl Objects {
                     extent.allocated = extent.allocated.max(smap.usage.rss + smap.usage.swap);
                 }
             }
-            MapName::SysV { .. } if smap.flags.is_some_and(|f| f.has(VmFlag::HUGETLB)) => {
+            MapName::SysV { .. } if has(VmFlag::HUGETLB) => {
                 self.hugetlb_segments.insert(mapping.inode);
             }
             _ => {}
@@ -61,7 +68,9 @@ impl Objects {
 
     /// What all these objects are charged beyond the pages they have.
     pub(super) fn promised(&self, segments: &[Segment]) -> Bytes {
-        let anonymous = self.anonymous.values().map(|e| e.size - e.allocated);
+        let charged = |(key, _): &(&_, &Extent)| !self.uncharged.contains(key);
+        let anonymous = self.anonymous.iter().filter(charged);
+        let anonymous = anonymous.map(|(_, extent)| extent.size - extent.allocated);
         let segments = segments
             .iter()
             .filter(|segment| !self.hugetlb_segments.contains(&segment.shmid))

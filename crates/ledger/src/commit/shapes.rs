@@ -27,6 +27,8 @@ const GO_ARENAS: std::ops::Range<u64> = 0xc0_0000_0000..0x100_0000_0000;
 const ASAN_SHADOW: std::ops::Range<u64> = 0x7fff_7000..0x1000_7fff_8000;
 /// Largest guard below a stack: a page by default, 64 KiB where pages are that large, a few for a JVM.
 const GUARD_MAX: u64 = 64 << 10;
+/// Below it is a stack for signal handlers, which some runtimes guard as well.
+const STACK_MIN: u64 = 64 << 10;
 /// Below this a shape is not worth a line.
 const WORTH_A_LINE: Bytes = Bytes(1 << 20);
 /// A hostile process can give ten thousand names.
@@ -96,9 +98,12 @@ impl Shapes {
     }
 
     fn sort(&mut self, piece: Piece, name: &MapName<'_>) {
+        if !piece.charged && piece.exists == Bytes::ZERO {
+            return;
+        }
         match name {
             MapName::AnonNamed(name) if !piece.charged => self.add_named(name, &piece),
-            MapName::File { .. } if !piece.charged => self.file_copies.add(1, &piece),
+            MapName::File { .. } if piece.noreserve => self.file_copies.add(1, &piece),
             MapName::Anonymous if piece.charged => self.sort_charged(&piece),
             MapName::Anonymous if is_asan(&piece) => self.asan.add(1, &piece),
             MapName::Anonymous if may_be_glibc_heap(&piece) => self.candidate = Some(piece),
@@ -217,6 +222,7 @@ fn is_stack(guard: &Piece, piece: &Piece) -> bool {
         && guard.perms.is_empty()
         && guard.end.saturating_sub(guard.start) <= GUARD_MAX
         && piece.perms.contains(Perms::READ | Perms::WRITE)
+        && piece.end.saturating_sub(piece.start) >= STACK_MIN
 }
 
 /// "1.94 GiB in 32 glibc heaps that `Committed_AS` does not see"
@@ -235,4 +241,144 @@ fn not_resident(tally: &Tally, what: &str) -> Option<String> {
 fn count(tally: &Tally, thing: &str) -> String {
     let plural = if tally.count == 1 { "" } else { "s" };
     format!("{} {thing}{plural}", tally.count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plimsoll_proc::process::smaps;
+
+    /// `smaps` in short: range, permissions, kB anonymous, flags, name.
+    fn words_of(mappings: &[(&str, &str, u64, &str, &str)]) -> Vec<String> {
+        let mut shapes = Shapes::default();
+        for (range, perms, anonymous, flags, name) in mappings {
+            let text = format!(
+                "{range} {perms} 00000000 00:00 0      {name}\nRss: 0 kB\nAnonymous: {anonymous} kB\nVmFlags: {flags}\n"
+            );
+            for smap in smaps::parse(text.as_bytes()) {
+                shapes.take(&smap.unwrap());
+            }
+        }
+        shapes.words()
+    }
+
+    #[test]
+    fn glibc_heaps_grown_and_growing_side_by_side() {
+        let words = words_of(&[
+            ("7f0000000000-7f0003fe9000", "rw-p", 65444, "rd wr nr", ""),
+            ("7f0003fe9000-7f0004000000", "---p", 0, "nr", ""),
+            ("7f0008000000-7f0010000000", "rw-p", 131_072, "rd wr nr", ""),
+            // Aligned by chance, and without a rest: another allocator's.
+            ("7f0040000000-7f0041000000", "rw-p", 16384, "rd wr nr", ""),
+        ]);
+        assert_eq!(
+            words,
+            [
+                "192 MiB in 3 glibc heaps that Committed_AS does not see",
+                "16.0 MiB in 1 mapping made without reserve, as jemalloc, mimalloc or a script engine do \
+                 that Committed_AS does not see",
+            ]
+        );
+    }
+
+    #[test]
+    fn allocators_and_runtimes_by_name() {
+        let words = words_of(&[
+            (
+                "10007fff000-10008fff000",
+                "rw-p",
+                2048,
+                "rd wr nr",
+                "[anon:mimalloc]",
+            ),
+            ("7f0000001000-7f0004001000", "rw-p", 4096, "rd wr nr", ""),
+            (
+                "7f0100000000-7f0100001000",
+                "r-xp",
+                0,
+                "rd ex",
+                "/usr/lib/libjemalloc.so.2",
+            ),
+        ]);
+        assert_eq!(
+            words,
+            [
+                "2.00 MiB in 1 mapping named \"mimalloc\" that Committed_AS does not see",
+                "4.00 MiB in 1 mapping of jemalloc that Committed_AS does not see",
+            ]
+        );
+    }
+
+    #[test]
+    fn promised_and_not_used() {
+        let words = words_of(&[
+            ("600000000-640000000", "rw-p", 10240, "rd wr ac", ""),
+            ("c000000000-c008000000", "rw-p", 4096, "rd wr ac", ""),
+            ("7f0000000000-7f0000001000", "---p", 0, "", ""),
+            ("7f0000001000-7f0000801000", "rw-p", 12, "rd wr ac", ""),
+            ("7f0000801000-7f0000802000", "---p", 0, "", ""),
+            ("7f0000802000-7f0000804000", "rw-p", 4, "rd wr ac", ""),
+            (
+                "7f0100000000-7f0100001000",
+                "r-xp",
+                0,
+                "rd ex",
+                "/opt/jdk/lib/server/libjvm.so",
+            ),
+        ]);
+        assert_eq!(
+            words,
+            [
+                "128 MiB charged for Go's heap arenas, 4.00 MiB of it in use",
+                "8.00 MiB charged for 1 thread stack (by their guards), 12.0 KiB of it in use",
+                "1.00 GiB charged for the heap and other memory of a Java VM, 10.0 MiB of it in use",
+            ]
+        );
+    }
+
+    #[test]
+    fn shadow_memory_and_copies_of_files() {
+        let words = words_of(&[
+            ("7fff8000-10007fff8000", "rw-p", 3072, "rd wr nr dd", ""),
+            (
+                "7f0000000000-7f0001000000",
+                "rw-p",
+                16384,
+                "rd wr nr",
+                "/data/model.bin",
+            ),
+        ]);
+        assert_eq!(
+            words,
+            [
+                "3.00 MiB in AddressSanitizer's shadow memory that Committed_AS does not see",
+                "16.0 MiB in copies of 1 private file mapped without reserve that Committed_AS does not see",
+            ]
+        );
+    }
+
+    #[test]
+    fn ten_thousand_names_are_not_ten_thousand_lines() {
+        let lines: Vec<_> = (0..10_000_u64)
+            .map(|i| {
+                let start = 0x7f00_0000_0000 + i * 0x20_0000;
+                (
+                    format!("{start:x}-{:x}", start + 0x10_0000),
+                    format!("[anon:n{i}]"),
+                )
+            })
+            .collect();
+        let mappings: Vec<_> = lines
+            .iter()
+            .map(|(range, name)| (range.as_str(), "rw-p", 1024, "rd wr nr", name.as_str()))
+            .collect();
+        let words = words_of(&mappings);
+        assert_eq!(words.len(), NAMES_MAX + 1);
+        assert!(
+            words
+                .last()
+                .unwrap()
+                .starts_with("9.75 GiB in 9984 mappings made")
+        );
+    }
 }
