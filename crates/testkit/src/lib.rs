@@ -16,6 +16,7 @@
 pub mod needs;
 pub mod own_group;
 mod probe;
+pub mod puppet;
 mod skips;
 pub mod victim;
 

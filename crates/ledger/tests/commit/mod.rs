@@ -5,17 +5,17 @@ mod table;
 
 use plimsoll_proc::Root;
 use plimsoll_proc::meminfo::Meminfo;
-use plimsoll_testkit::victim::mappings::Mappings;
-use plimsoll_testkit::victim::{heaps, play};
+use plimsoll_testkit::puppet::mappings::Mappings;
+use plimsoll_testkit::puppet::{heaps, play};
 
-/// Plays the victim that makes mappings.
+/// Plays the puppet that makes mappings.
 #[test]
 fn mapper() {
     let mut mappings = Mappings::default();
     play(|order| mappings.obey(order));
 }
 
-/// Plays the victim whose threads fill their arenas.
+/// Plays the puppet whose threads fill their arenas.
 #[test]
 fn arenas() {
     play(heaps::obey);

@@ -8,7 +8,7 @@ use plimsoll_proc::process::smaps;
 use plimsoll_proc::process::{mappings, sample};
 use plimsoll_proc::{Root, sysvipc_shm};
 use plimsoll_testkit::need;
-use plimsoll_testkit::victim::Victim;
+use plimsoll_testkit::puppet::Puppet;
 use plimsoll_units::Bytes;
 
 /// The account, and `Committed_AS` from before the scan.
@@ -74,20 +74,20 @@ const TOLERANCE: i64 = 1 << 20;
 
 fn against_the_kernel(case: &Case) -> Vec<String> {
     let root = Root::live();
-    let mut victim = Victim::spawn("commit::mapper");
+    let mut puppet = Puppet::spawn("commit::mapper");
     let before = count_at_rest(&root);
-    let own = before.processes.iter().find(|p| p.pid == victim.pid());
+    let own = before.processes.iter().find(|p| p.pid == puppet.pid());
     let own = i64::try_from(own.unwrap().charged_bytes.0).unwrap();
     let mut wrong = Vec::new();
     for (order, mib, flags) in case.steps {
-        let answer = victim.tell(order);
+        let answer = puppet.tell(order);
         let now = count_at_rest(&root);
         let added = now.committed_bytes.signed_sub(before.committed_bytes);
-        // A child is charged for all else that the victim has, too.
+        // A child is charged for all else that the puppet has, too.
         let copied = if order.starts_with("fork") { own } else { 0 };
         let expected = (mib << 20) + copied;
         let unexplained = now.unexplained_bytes.unwrap() - before.unexplained_bytes.unwrap();
-        let found = flags_of(&root, victim.pid(), &answer);
+        let found = flags_of(&root, puppet.pid(), &answer);
         println!("{:40} {order:24} {:+4} MiB {found}", case.name, added >> 20);
         if (added - expected).abs() > TOLERANCE {
             wrong.push(format!("{}: {order}: {added} for {expected}", case.name));
@@ -106,7 +106,7 @@ fn against_the_kernel(case: &Case) -> Vec<String> {
     wrong
 }
 
-/// Those flags of the victim's mapping that the table speaks of. The kernel may have merged it with a
+/// Those flags of the puppet's mapping that the table speaks of. The kernel may have merged it with a
 /// neighbour of the same kind.
 fn flags_of(root: &Root, pid: u32, range: &str) -> String {
     let (start, end) = range.split_once('-').unwrap();
@@ -128,15 +128,15 @@ fn flags_of(root: &Root, pid: u32, range: &str) -> String {
 fn what_glibc_arenas_hold_is_told_in_words() {
     need!(Root, MemoryFree(Bytes::from_mib(3 << 10)));
     let root = Root::live();
-    let mut victim = Victim::spawn("commit::arenas");
+    let mut puppet = Puppet::spawn("commit::arenas");
     let before = count_at_rest(&root);
-    victim.tell("fill 8 248");
+    puppet.tell("fill 8 248");
     let after = count_at_rest(&root);
     let added = after.committed_bytes.signed_sub(before.committed_bytes);
     let me = after
         .processes
         .iter()
-        .find(|p| p.pid == victim.pid())
+        .find(|p| p.pid == puppet.pid())
         .unwrap();
     println!("Committed_AS {:+} MiB; {me:?}", added >> 20);
     let held = Bytes::from_mib(8 * 248);

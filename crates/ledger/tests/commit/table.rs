@@ -1,4 +1,4 @@
-//! What each kind of mapping does to `Committed_AS` (docs/design, "the commit account"): a victim makes it
+//! What each kind of mapping does to `Committed_AS` (docs/design, "the commit account"): a puppet makes it
 //! step by step, and [`quiet`](super::quiet) holds each step against the kernel.
 
 use plimsoll_proc::process::vm_flags::VmFlag;
@@ -6,7 +6,7 @@ use plimsoll_proc::process::vm_flags::VmFlag;
 /// One kind of mapping; each is 64 MiB.
 pub(super) struct Case {
     pub(super) name: &'static str,
-    /// An order to the victim, how many MiB `Committed_AS` has grown by since the case began, and
+    /// An order to the puppet, how many MiB `Committed_AS` has grown by since the case began, and
     /// the flags that the mapping then has; empty where they say nothing.
     pub(super) steps: &'static [(&'static str, i64, &'static str)],
     /// By how many MiB the recount is known to be too high.

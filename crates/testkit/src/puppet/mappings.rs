@@ -1,4 +1,4 @@
-//! A victim that makes mappings, one order a line:
+//! A puppet that makes mappings, one order a line:
 //!
 //! | order | |
 //! | --- | --- |
@@ -23,7 +23,7 @@ use std::os::fd::AsFd;
 /// Size of every mapping.
 pub const SIZE: usize = 64 << 20;
 
-/// The victim's mappings.
+/// The puppet's mappings.
 #[derive(Debug, Default)]
 pub struct Mappings {
     region: Option<Region>,
@@ -122,7 +122,7 @@ fn unnamed_file(dir: &std::path::Path) -> io::Result<File> {
 }
 
 fn memfd() -> io::Result<File> {
-    let file = File::from(rustix::fs::memfd_create("victim", MemfdFlags::CLOEXEC)?);
+    let file = File::from(rustix::fs::memfd_create("puppet", MemfdFlags::CLOEXEC)?);
     file.set_len(SIZE as u64)?;
     Ok(file)
 }

@@ -1,4 +1,4 @@
-//! A victim whose threads fill glibc's thread arenas: the story of a host that ran dry while `Committed_AS`
+//! A puppet whose threads fill glibc's thread arenas: the story of a host that ran dry while `Committed_AS`
 //! stood still. Blocks stay below the size from which `malloc(3)` maps each on its own, so they all lie in
 //! heaps of 64 MiB.
 //!

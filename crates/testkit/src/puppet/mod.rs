@@ -1,16 +1,17 @@
-//! Victims: programs that stand for others, run as children of a test and told what to do line by line.
+//! Puppets: victims that do what they are told, line by line, so that a test can look at the kernel after
+//! each step.
 //!
-//! A victim is the test binary itself, started again with a test's name and a variable set, so that it is always
-//! built and always the same build. The test that plays the victim begins with [`play`]:
+//! A puppet is the test binary itself, started again with a test's name and a variable set, so that it is always
+//! built and always the same build. The test that plays the puppet begins with [`play`]:
 //!
 //! ```no_run
-//! use plimsoll_testkit::victim::{Victim, mappings, play};
+//! use plimsoll_testkit::puppet::{Puppet, heaps, play};
 //! // #[test]
-//! fn victim() {
-//!     play(mappings::obey);
+//! fn puppet() {
+//!     play(heaps::obey);
 //! }
-//! let mut victim = Victim::spawn("a::module::victim");
-//! let range = victim.tell("map rw private anon");
+//! let mut puppet = Puppet::spawn("a::module::puppet");
+//! let held = puppet.tell("fill 8 248");
 //! ```
 
 pub mod heaps;
@@ -19,20 +20,20 @@ pub mod mappings;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-const VARIABLE: &str = "PLIMSOLL_VICTIM";
-/// Tells the victim's answers from what the test harness prints.
-const ANSWER: &str = "victim: ";
+const VARIABLE: &str = "PLIMSOLL_PUPPET";
+/// Tells the puppet's answers from what the test harness prints.
+const ANSWER: &str = "puppet: ";
 
-/// A running victim; killed when dropped.
+/// A running puppet; killed when dropped.
 #[derive(Debug)]
-pub struct Victim {
+pub struct Puppet {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
-impl Victim {
-    /// Starts the test `name` of this very binary as a victim.
+impl Puppet {
+    /// Starts the test `name` of this very binary as a puppet.
     ///
     /// # Panics
     /// When it can't be started.
@@ -45,25 +46,25 @@ impl Victim {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("a victim starts");
+            .expect("a puppet starts");
         let orders = child.stdin.take().expect("its input is a pipe");
         let answers = BufReader::new(child.stdout.take().expect("its output is a pipe"));
-        let mut victim = Self {
+        let mut puppet = Self {
             child,
             orders,
             answers,
         };
-        victim.answer("the start");
-        victim
+        puppet.answer("the start");
+        puppet
     }
 
     /// Gives an order and waits until it is carried out; returns the answer.
     ///
     /// # Panics
-    /// When the victim can't carry it out.
+    /// When the puppet can't carry it out.
     #[expect(clippy::expect_used, reason = "a test that can't go on fails")]
     pub fn tell(&mut self, order: &str) -> String {
-        writeln!(self.orders, "{order}").expect("the victim takes orders");
+        writeln!(self.orders, "{order}").expect("the puppet takes orders");
         self.answer(order)
     }
 
@@ -83,7 +84,7 @@ impl Victim {
         loop {
             line.clear();
             let got = self.answers.read_line(&mut line).expect("a pipe is read");
-            assert!(got > 0, "the victim ended at {order:?}");
+            assert!(got > 0, "the puppet ended at {order:?}");
             if let Some((_, answer)) = line.split_once(ANSWER) {
                 match answer.trim_end().split_once("cannot: ") {
                     None => return answer.trim_end().to_owned(),
@@ -94,14 +95,14 @@ impl Victim {
     }
 }
 
-impl Drop for Victim {
+impl Drop for Puppet {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Plays the victim where this process is one: carries out orders until its input ends. Does nothing in an
+/// Plays the puppet where this process is one: carries out orders until its input ends. Does nothing in an
 /// ordinary run of the tests.
 ///
 /// # Panics
