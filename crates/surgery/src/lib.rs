@@ -12,6 +12,7 @@
 //! Why in this order, and what each kernel mechanism was found to do: `docs/design/003-surgery.md`.
 
 pub mod freeze;
+pub mod holds;
 pub mod operate;
 pub mod stop;
 pub mod tree;
