@@ -121,7 +121,15 @@ impl Status {
         let mut status = Self::default();
         let mut vm = Vm::default();
         let mut has_vm = false;
-        for (key, value) in text::lines(text).filter_map(text::key_value) {
+        for line in text::lines(text) {
+            // As it stands: a name may begin and end with blanks, and be nothing but.
+            if let Some(name) = line.strip_prefix(b"Name:\t") {
+                status.name = unescape(name);
+                continue;
+            }
+            let Some((key, value)) = text::key_value(line) else {
+                continue;
+            };
             has_vm |= key == b"VmSize";
             if status.take(key, value).is_none() {
                 let _not_ours = vm.take(key, value);
@@ -137,7 +145,6 @@ impl Status {
     /// Takes one line; `None` when it is not one of these.
     fn take(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         match key {
-            b"Name" => self.name = unescape(value),
             b"State" => self.state = *value.first()?,
             b"Tgid" => self.tgid = id(value)?,
             b"Pid" => self.pid = id(value)?,
