@@ -8,4 +8,5 @@
 )]
 
 mod found;
+mod process;
 mod round_trips;
