@@ -31,10 +31,8 @@ in_group() {
     sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$cgroups/work/$group" "$@"
 }
 
-# dd holds its whole block until somebody reads the pipe; nobody does.
-mkfifo /tmp/nobody-reads
-sleep 1000000 < /tmp/nobody-reads &
-in_group hog dd if=/dev/zero of=/tmp/nobody-reads bs=96M 2> /dev/null &
+# tail keeps the last 96 MiB until its input ends, which it never does.
+{ dd if=/dev/zero bs=64k count=1536 2> /dev/null; exec sleep 1000000; } | in_group hog tail -c 100663296 > /dev/null &
 in_group files dd if=/dev/zero of=/mnt/file bs=1M count=40 2> /dev/null
 in_group files dd if=/dev/zero of=/tmp/file bs=1M count=8 2> /dev/null
 in_group files sh -c 'i=0; while [ $i -lt 2000 ]; do [ ! -e /mnt/no-$i ]; i=$((i+1)); done'
