@@ -1,4 +1,5 @@
 //! System calls tried on real processes.
 #![allow(clippy::unwrap_used, clippy::tests_outside_test_module, clippy::panic)]
 
+mod dying;
 mod remote;

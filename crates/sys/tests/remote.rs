@@ -27,17 +27,17 @@ fn mappings(pid: Pid, wanted: impl Fn(&str) -> bool) -> Vec<Span> {
     spans
 }
 
-fn site(pid: Pid) -> Site {
+pub(crate) fn site(pid: Pid) -> Site {
     let executable = |line: &str| line.contains("r-xp") && !line.contains("vsyscall");
     Site::find(pid, mappings(pid, executable)).unwrap()
 }
 
-fn room(pid: Pid) -> Room {
+pub(crate) fn room(pid: Pid) -> Room {
     let stack = mappings(pid, |line| line.ends_with("[stack]"));
     Room::Stack(stack.first().unwrap().start)
 }
 
-fn stop(pid: Pid) -> Stopped {
+pub(crate) fn stop(pid: Pid) -> Stopped {
     let running = Running::seize(pid, OPTIONS).unwrap();
     match running.stop(Duration::from_secs(10), drop).unwrap() {
         Stop::Stopped(stopped) => stopped,

@@ -62,6 +62,13 @@ impl Victim {
         Pid::from_child(&self.child)
     }
 
+    /// Whether it still runs; one that saw anything amiss has ended.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
     /// Lets it come to its end and gives its last words: `ok`, how often it acted, signals it saw.
     ///
     /// # Errors

@@ -6,7 +6,9 @@
 //! call changes them.
 //!
 //! One thing it can't restore: how an interrupted system call goes on. Such a call is started anew with its own
-//! arguments instead: a sleep of which half is over sleeps whole again. It never sees `EINTR`.
+//! arguments instead: a sleep of which half is over sleeps whole again. Only where the same sleep had been
+//! interrupted before (`restart_syscall(2)`, whose own number and arguments nobody can see) it ends with
+//! `EINTR`, for `rt_sigreturn(2)` makes the kernel forget what there was to go on with.
 //!
 //! Layout (`arch/x86/include/asm/sigframe.h`, `uapi/asm/sigcontext.h`), in ascending addresses:
 //!
