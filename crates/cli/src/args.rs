@@ -20,6 +20,9 @@ Exit codes: 0 done; 1 could not be done, nothing was changed; 2 wrong usage; 3 n
 pub(crate) enum Verb {
     Look(Look),
     Capture(Capture),
+    Park(Park),
+    Resume(Resume),
+    Parked(Parked),
     /// Print a completion script for a shell
     #[command(after_help = "Example: plimsoll completions bash > /etc/bash_completion.d/plimsoll")]
     Completions {
@@ -114,6 +117,92 @@ Examples:
   plimsoll capture /var/tmp/full-host
   plimsoll look --root /var/tmp/full-host commit
   tar -C /var/tmp -czf full-host.tar.gz full-host    to send it to somebody you trust";
+
+/// Take the memory of living processes out of RAM; all else stays
+///
+/// Each PID stands for itself and all its descendants. The tree is frozen, its memory goes to swap or to a
+/// store on disk, and its pids, files, sockets and terminals stay as they are. While it is parked no
+/// plimsoll runs. `plimsoll resume` lets it run on at once and brings its memory back behind it.
+/// Ctrl-C puts everything back.
+#[derive(Debug, Args)]
+#[command(after_long_help = PARK_EXAMPLES)]
+pub(crate) struct Park {
+    /// Processes
+    #[arg(value_name = "PID", required = true)]
+    pub(crate) pids: Vec<u32>,
+
+    /// Only the processes themselves, not their descendants
+    #[arg(long)]
+    pub(crate) only: bool,
+
+    /// Where the memory goes
+    #[arg(long, value_name = "MEANS", default_value = "auto")]
+    pub(crate) via: Via,
+
+    /// A directory for stores, on a disk; more than once: the first with room is taken
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Vec<PathBuf>,
+
+    /// How a store packs
+    #[arg(long, value_name = "CODEC", default_value = "lz4")]
+    pub(crate) codec: Codec,
+
+    /// Print one JSON document, schema plimsoll.park/1
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const PARK_EXAMPLES: &str = "\
+Examples:
+  plimsoll park 4711                      the process and its descendants, by the best means
+  plimsoll park --via store --store /srv/parked 4711
+  plimsoll parked                         what is parked
+  plimsoll resume 4711                    run again, memory behind it";
+
+/// Where parked memory goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// Swap where there is enough, else a store
+    Auto,
+    /// The kernel's swap
+    Swap,
+    /// A store on a disk
+    Store,
+}
+
+/// How a store packs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Codec {
+    /// Fast
+    Lz4,
+    /// Small
+    Zstd,
+    /// Not at all
+    None,
+}
+
+/// Let parked processes run again, and bring their memory back
+///
+/// Each PID may be any process of a parked tree. The tree runs at once; pages it touches come first, all others
+/// behind them. A tree whose parking or resuming was interrupted is taken up where it stands.
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// Processes
+    #[arg(value_name = "PID", required = true)]
+    pub(crate) pids: Vec<u32>,
+
+    /// Print one JSON document, schema plimsoll.resume/1
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show what is parked
+#[derive(Debug, Args)]
+pub(crate) struct Parked {
+    /// Print one JSON document, schema plimsoll.parked/1
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]

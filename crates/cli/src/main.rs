@@ -10,6 +10,9 @@ mod failure;
 mod gather;
 mod look;
 mod manual;
+mod park;
+mod parked;
+mod resume;
 mod table;
 mod terminal;
 
@@ -51,6 +54,9 @@ fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Look(args) => look::run(&args),
         Verb::Capture(args) => capture::run(&args),
+        Verb::Park(args) => park::run(&args),
+        Verb::Resume(args) => resume::run(&args),
+        Verb::Parked(args) => parked::run(&args),
         Verb::Completions { shell } => Ok(manual::completions(shell)?),
         Verb::Man { dir } => manual::man_pages(&dir),
     }

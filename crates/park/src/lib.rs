@@ -1,11 +1,26 @@
 //! Pages out of a living process, and the pager that brings them back.
 //!
-//! [`store`] is the one format that parked memory is kept in: packed, checksummed, readable by address,
-//! and recoverable after a kill at any instant. It knows nothing of live processes; what reads pages
-//! comes in as a [`store::PageSource`].
+//! ```text
+//! out   stop -> look -> (swap | arm, store, drop) -> freeze -> let go
+//! back  find the record -> pager listens -> thaw -> everything back -> disarm, close, forget
+//! ```
+//!
+//! Two means: the kernel's swap where there is enough ([`swap`]), else a store of our own ([`store`]). What has
+//! been done to a tree is written down ([`runtime`]) before it is done, so a plimsoll that is killed at any step
+//! leaves a tree that runs, or waits, or is frozen, and that the next one can bring back
+//! (`docs/design/004-parking.md`).
 
+mod arm;
+pub mod back;
+mod error;
+mod fault_point;
+pub mod out;
 pub mod pager;
 pub mod plan;
 pub mod runtime;
+mod shed;
 pub mod store;
+pub mod swap;
 pub mod view;
+
+pub use error::{Kind, ParkError};

@@ -11,6 +11,8 @@
 //! that may be full. A record is written before anything is done to its tree, so whatever kills a plimsoll, the
 //! next one finds what it was at.
 
+use plimsoll_surgery::freeze;
+use plimsoll_surgery::tree::ProcessName;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -46,6 +48,26 @@ pub enum Means {
     },
 }
 
+impl Means {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Swap => "swap",
+            Self::Store { .. } => "store",
+        }
+    }
+
+    /// The store, where that is the means.
+    #[must_use]
+    pub fn store(&self) -> Option<&Path> {
+        match self {
+            Self::Swap => None,
+            Self::Store { dir } => Some(dir),
+        }
+    }
+}
+
 /// How far a tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,11 +83,9 @@ pub enum State {
 /// A process of the tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its pid, as the plimsoll that parked it saw it.
-    pub pid: u32,
-    /// When it started, in clock ticks after boot.
-    pub starttime: u64,
-    /// Its name.
+    /// Which.
+    pub name: ProcessName,
+    /// What it calls itself.
     pub comm: String,
     /// The number of the userfaultfd in its descriptor table, once it has one.
     pub uffd: Option<i32>,
@@ -82,8 +102,8 @@ pub struct Record {
     pub means: Means,
     /// When it was parked, in seconds since 1970.
     pub since_s: u64,
-    /// What keeps it from running; the words that the freezer knows it by.
-    pub frozen_by: String,
+    /// What keeps it from running, once anything does.
+    pub frozen: Option<freeze::Plan>,
     /// The tree; the first is the one that was asked for.
     pub processes: Vec<Member>,
     /// Bytes of memory that left.
@@ -174,8 +194,8 @@ impl Runtime {
     ///
     /// # Errors
     /// When the directory or the lock can't be made.
-    pub fn lock(&self, pid: u32, starttime: u64) -> Result<Option<Entry>, RuntimeError> {
-        let dir = self.dir.join(format!("{pid}-{starttime}"));
+    pub fn lock(&self, top: ProcessName) -> Result<Option<Entry>, RuntimeError> {
+        let dir = self.dir.join(format!("{}-{}", top.pid, top.start_ticks));
         match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(RuntimeError::new("make", &dir)(error));
@@ -288,6 +308,14 @@ impl Logs {
         Ok(File::from(file))
     }
 
+    /// Removes the log: everything in it is done with.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match std::fs::remove_file(self.dir.join(&self.name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// The same, when so many children are known already.
     pub(crate) fn after(self, children: usize) -> Self {
         Self { children, ..self }
@@ -309,6 +337,11 @@ impl Logs {
 mod tests {
     use super::*;
 
+    const TOP: ProcessName = ProcessName {
+        pid: 7,
+        start_ticks: 8,
+    };
+
     fn record() -> Record {
         Record {
             version: VERSION,
@@ -317,10 +350,9 @@ mod tests {
                 dir: PathBuf::from("/var/lib/x"),
             },
             since_s: 1,
-            frozen_by: "sigstop".to_owned(),
+            frozen: None,
             processes: vec![Member {
-                pid: 7,
-                starttime: 8,
+                name: TOP,
                 comm: "sh".to_owned(),
                 uffd: None,
             }],
@@ -333,15 +365,15 @@ mod tests {
     fn one_plimsoll_at_a_time_and_records_are_found_again() {
         let dir = tempfile::tempdir().unwrap();
         let runtime = Runtime::at(dir.path().join("run")).unwrap();
-        let entry = runtime.lock(7, 8).unwrap().unwrap();
-        assert!(runtime.lock(7, 8).unwrap().is_none());
+        let entry = runtime.lock(TOP).unwrap().unwrap();
+        assert!(runtime.lock(TOP).unwrap().is_none());
         assert_eq!(entry.record().unwrap(), None);
         assert!(runtime.records().unwrap().is_empty());
         entry.write(&record()).unwrap();
         let found: Vec<_> = runtime.records().unwrap().into_iter().flatten().collect();
         assert_eq!(found, [record()]);
         drop(entry);
-        let entry = runtime.lock(7, 8).unwrap().unwrap();
+        let entry = runtime.lock(TOP).unwrap().unwrap();
         assert_eq!(entry.record().unwrap(), Some(record()));
         entry.remove().unwrap();
         assert!(runtime.records().unwrap().is_empty());
@@ -351,7 +383,7 @@ mod tests {
     fn a_record_that_makes_no_sense_is_an_error_not_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let runtime = Runtime::at(dir.path().join("run")).unwrap();
-        let entry = runtime.lock(7, 8).unwrap().unwrap();
+        let entry = runtime.lock(TOP).unwrap().unwrap();
         for text in ["", "{", "[]", "{\"version\":1}"] {
             std::fs::write(entry.dir.join("record"), text).unwrap();
             assert!(entry.record().is_err(), "{text}");

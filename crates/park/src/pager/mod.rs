@@ -7,9 +7,11 @@
 //! Should the pager be killed, the threads that touch an absent page wait: the descriptor lives on in the
 //! target. The next pager takes it from there, replays the log of events and wakes everybody to ask again.
 
+mod dropping;
 mod space;
 
-pub use space::{Damage, Space};
+pub(crate) use dropping::Dropping;
+pub use space::{Damage, FillError, Space};
 
 use crate::store::{FrameReader, Store};
 use plimsoll_units::PageSize;
@@ -74,41 +76,43 @@ impl<'s> Pager<'s> {
     }
 
     /// Works until everything is back in every space, those of children forked meanwhile included. `ready` is
-    /// called once faults are answered: the tree may run from then on. `release` is called when a space has
-    /// everything: it disarms its memory, and may find that something happened meanwhile.
+    /// called once faults are answered: the tree may run from then on. `release` is called when a space should have
+    /// everything: it makes sure, disarms the memory and says `true`; or finds that something happened meanwhile.
     ///
     /// # Errors
-    /// Stored pages that could not be had: their readers wait, and nothing was released.
-    pub fn run(
+    /// Stored pages that could not be had: their readers wait, and their space is not released.
+    pub fn run<E>(
         &self,
-        ready: impl FnOnce(),
-        mut release: impl FnMut(&Space),
-    ) -> Result<(), Vec<Damage>> {
+        ready: impl FnOnce() -> Result<(), E>,
+        mut release: impl FnMut(&Self, &Arc<Space>) -> Result<bool, E>,
+    ) -> Result<Vec<Damage>, E> {
         std::thread::scope(|scope| {
             scope.spawn(|| self.answer_faults());
-            ready();
-            let mut done = 0;
-            loop {
-                self.bring_back_from(done);
-                let spaces = self.spaces();
-                let Some(space) = spaces.get(done).cloned() else {
-                    break;
-                };
-                let all = spaces.len();
-                drop(spaces);
-                if self.lock_damage().is_empty() && !space.is_gone() {
-                    release(&space);
-                }
-                done = (done + 1).min(all);
-            }
+            let outcome = ready().and_then(|()| self.release_all(&mut release));
             self.finished.store(true, Ordering::SeqCst);
             self.ring();
-        });
-        let damage = std::mem::take(&mut *self.lock_damage());
-        if damage.is_empty() {
-            Ok(())
-        } else {
-            Err(damage)
+            outcome
+        })?;
+        Ok(std::mem::take(&mut *self.lock_damage()))
+    }
+
+    fn release_all<E>(
+        &self,
+        release: &mut impl FnMut(&Self, &Arc<Space>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let mut done = 0;
+        loop {
+            self.bring_back_from(done);
+            let space = self.spaces().get(done).cloned();
+            let Some(space) = space else {
+                return Ok(());
+            };
+            if !self.lock_damage().is_empty() {
+                return Ok(());
+            }
+            if space.is_gone() || release(self, &space)? {
+                done += 1;
+            }
         }
     }
 
@@ -124,14 +128,19 @@ impl<'s> Pager<'s> {
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes()); // full means that it rings already
     }
 
-    /// Reads events of a space, and takes in the children that it forked.
-    fn attend(&self, space: &Space) -> Vec<u64> {
+    /// Reads events of a space, and takes in the children that it forked; gives the faults to be answered.
+    pub fn attend(&self, space: &Space) -> Vec<u64> {
         let (faults, born) = space.read_events();
         if !born.is_empty() {
             self.spaces().extend(born.into_iter().map(Arc::new));
             self.ring();
         }
         faults
+    }
+
+    /// Answers a fault that [`Pager::attend`] gave.
+    pub fn answer(&self, space: &Space, address: u64) {
+        self.fill(space, &mut FrameReader::new(), address, true);
     }
 
     /// The thread that answers faults, until nothing is left to do.
@@ -173,6 +182,7 @@ impl<'s> Pager<'s> {
                     for address in self.attend(space) {
                         self.fill(space, reader, address, true);
                     }
+                    std::thread::yield_now(); // whoever caused it has to get on first
                 }
                 Ok(Filled::Gone) => return u64::MAX,
                 Err(damage) => {

@@ -4,10 +4,12 @@
 //! under the write lock and fills are made under the read lock, after looking at the view again. An event that
 //! nobody read yet makes the kernel refuse the fill.
 
+use super::dropping;
 use crate::runtime::Logs;
 use crate::store::{FrameReader, Pages, Slot, Store, StoreError};
 use crate::view::View;
 use plimsoll_sys::Span;
+use plimsoll_sys::pagemap::Pagemap;
 use plimsoll_sys::uffd::{Event, EventLog, Fill, Halt, Logged, Mode, PastEvent, Uffd};
 use rustix::io::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +45,8 @@ pub enum FillError {
 pub struct Space {
     slot: Slot,
     uffd: Uffd,
+    /// The process that was parked; `None` for a child forked since.
+    pid: Option<u32>,
     state: RwLock<State>,
     /// A mapping moved since this was last asked.
     moved: AtomicBool,
@@ -52,6 +56,8 @@ pub struct Space {
 #[derive(Debug)]
 struct State {
     view: View,
+    /// What a plimsoll that was killed while parking was about to drop; its report may still come.
+    own: Option<Span>,
     log: EventLog,
     /// Where logs of children are made.
     logs: Logs,
@@ -73,36 +79,61 @@ pub(super) enum Filled {
 }
 
 impl Space {
-    /// A space with what was parked of it; its log, if a pager was here before, is replayed. Gives the forks in
-    /// that log, whose children nobody listens to unless their descriptors are still open.
+    /// A space with what was parked of it; its log, if a pager was here before, is replayed.
     ///
     /// # Errors
     /// As `open(2)` and `mmap(2)` of the log.
-    pub fn new(slot: Slot, uffd: Uffd, parked: View, logs: Logs) -> std::io::Result<(Self, usize)> {
+    pub fn new(
+        slot: Slot,
+        pid: Option<u32>,
+        uffd: Uffd,
+        parked: View,
+        logs: Logs,
+    ) -> std::io::Result<Self> {
         let log = EventLog::open(logs.open()?)?;
         let mut view = parked;
+        let mut own = None;
         let mut forks = 0;
         for logged in log.past() {
-            if let Logged::Event(event) = logged {
-                apply(&mut view, event);
-                forks += usize::from(matches!(event, PastEvent::Fork(_)));
+            match logged {
+                Logged::Note(note) => own = dropping::noted(note),
+                Logged::Event(PastEvent::Remove(start, end))
+                    if own == Some(Span { start, end }) =>
+                {
+                    own = None;
+                }
+                Logged::Event(event) => {
+                    apply(&mut view, event);
+                    forks += usize::from(matches!(event, PastEvent::Fork(_)));
+                }
             }
         }
         let logs = logs.after(forks);
-        let space = Self {
+        Ok(Self {
             slot,
             uffd,
-            state: RwLock::new(State { view, log, logs }),
+            pid,
+            state: RwLock::new(State {
+                view,
+                own,
+                log,
+                logs,
+            }),
             moved: AtomicBool::new(false),
             gone: AtomicBool::new(false),
-        };
-        Ok((space, forks))
+        })
     }
 
     /// Whose memory it was.
     #[must_use]
     pub fn slot(&self) -> Slot {
         self.slot
+    }
+
+    /// The process that was parked; `None` for a child forked since, which nothing but our descriptor arms.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
     }
 
     /// Its descriptor.
@@ -135,19 +166,25 @@ impl Space {
     /// Reads what happened and follows it; gives the faults to be answered, and the children that were forked.
     pub(super) fn read_events(&self) -> (Vec<u64>, Vec<Self>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let State { view, log, logs } = &mut *state;
+        let State {
+            view,
+            own,
+            log,
+            logs,
+        } = &mut *state;
         let mut faults = Vec::new();
         let mut born = Vec::new();
         let read = log.read(&self.uffd, |event| match event {
             Event::Pagefault(fault) => faults.push(fault.address),
             Event::Fork(uffd) => {
-                let child = Self::new(self.slot, uffd, view.clone(), logs.next_child());
-                born.extend(child.map(|(child, _)| child));
+                let child = Self::new(self.slot, None, uffd, view.clone(), logs.next_child());
+                born.extend(child);
             }
             Event::Remap { from, to } => {
                 view.remap(from, to.start, to.len());
                 self.moved.store(true, Ordering::SeqCst);
             }
+            Event::Remove(span) if *own == Some(span) => *own = None,
             Event::Remove(span) | Event::Unmap(span) => view.remove(span),
             Event::Unknown(_) => {}
         });
@@ -157,7 +194,35 @@ impl Space {
         (faults, born)
     }
 
-    /// The next address from `address` on whose page is in the store, and where that frame ends.
+    /// Whether every stored page of the process is in its memory. Zeros don't count: once disarmed, absent pages are
+    /// zeros by themselves.
+    ///
+    /// # Errors
+    /// As reading the index and the page map.
+    pub fn is_back(
+        &self,
+        store: &Store,
+        pagemap: &Pagemap,
+        page_size: u64,
+    ) -> Result<bool, FillError> {
+        let mut at = 0;
+        while let Some((start, end)) = self
+            .next_stored(store, at, page_size)
+            .map_err(|damage| damage.source)?
+        {
+            let mut back = true;
+            pagemap.entries(Span { start, end }, |_, entry| {
+                back &= entry.present() || entry.swapped()
+            })?;
+            if !back {
+                return Ok(false);
+            }
+            at = end;
+        }
+        Ok(true)
+    }
+
+    /// The next address from `address` on whose page is in the store and not zero, and where that frame ends.
     pub(super) fn next_stored(
         &self,
         store: &Store,
@@ -167,7 +232,7 @@ impl Space {
         let state = self.read();
         let mut at = address;
         while let Some((span, parked)) = state.view.at_or_after(at) {
-            let found = store.at_or_after(self.slot, parked);
+            let found = store.next_pages(self.slot, parked);
             let run = found.map_err(|error| damage(span.start, error))?;
             let ahead = run.map(|run| {
                 (
@@ -211,6 +276,41 @@ impl Space {
                 Err(error) => return Err(damage(address, error)),
             },
         };
+        let mut unmapped = Vec::new();
+        let filled = self.fill_now(
+            address,
+            before,
+            parked,
+            pages,
+            asked,
+            page_size,
+            &mut unmapped,
+        );
+        if !unmapped.is_empty() {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            for page in unmapped {
+                state.view.remove(page);
+            }
+        }
+        filled
+    }
+
+    /// Fills with what was read, if the view is still what it was read by. Pages where nothing of this descriptor's
+    /// is mapped, with no event in the way, are told: they are not ours to bring back.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the second half of `fill`, which holds the lock"
+    )]
+    fn fill_now(
+        &self,
+        address: u64,
+        before: Option<(Span, u64)>,
+        parked: Option<u64>,
+        pages: Option<Pages<'_>>,
+        asked: bool,
+        page_size: u64,
+        unmapped: &mut Vec<Span>,
+    ) -> Result<Filled, Damage> {
         let state = self.read();
         let now = state.view.at_or_after(address);
         let room = match (now, parked) {
@@ -223,11 +323,11 @@ impl Space {
         };
         match pages {
             // Nothing was there: zeros, where somebody asks. One page, for what lies beside may be parked.
-            None if asked => self.put(Source::Zeros(page_size), address, page_size),
+            None if asked => self.put(Source::Zeros(page_size), address, page_size, unmapped),
             None => Ok(upto(address + page_size, 0)),
             Some(Pages::Zeros(length)) => {
                 let length = length.min(room).min(CLAIM);
-                self.put(Source::Zeros(length), address, page_size)
+                self.put(Source::Zeros(length), address, page_size, unmapped)
             }
             Some(Pages::Bytes(bytes)) => {
                 let length = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
@@ -235,13 +335,20 @@ impl Space {
                     Source::Bytes(bytes.get(..length).unwrap_or_default()),
                     address,
                     page_size,
+                    unmapped,
                 )
             }
         }
     }
 
     /// Fills absent pages and leaves those that are there. The caller holds the read lock.
-    fn put(&self, source: Source<'_>, address: u64, page_size: u64) -> Result<Filled, Damage> {
+    fn put(
+        &self,
+        source: Source<'_>,
+        address: u64,
+        page_size: u64,
+        unmapped: &mut Vec<Span>,
+    ) -> Result<Filled, Damage> {
         let length = source.len();
         let (mut done, mut filled) = (0, 0);
         // A frame may lie over several mappings by now; then it is filled page by page.
@@ -259,7 +366,10 @@ impl Space {
                     done += page_size;
                 }
                 Some(Halt::Unmapped) if most > page_size => most = page_size,
-                Some(Halt::Unmapped) => done += page_size,
+                Some(Halt::Unmapped) => {
+                    unmapped.push(Span::new(at, page_size));
+                    done += page_size;
+                }
                 Some(Halt::Changing) => return Ok(Filled::EventFirst),
                 Some(Halt::Gone) => {
                     self.gone.store(true, Ordering::SeqCst);

@@ -153,6 +153,22 @@ impl Store {
         self.index.at_or_after(slot, address)
     }
 
+    /// As [`Store::at_or_after`], passing over runs of zeros.
+    ///
+    /// # Errors
+    /// When the index can't be read or is damaged.
+    pub fn next_pages(&self, slot: Slot, address: u64) -> Result<Option<Located>, StoreError> {
+        let mut at = address;
+        loop {
+            match self.at_or_after(slot, at)? {
+                Some(run) if run.content == Content::Zeros => {
+                    at = run.end(self.header.identity.page_size)
+                }
+                found => return Ok(found),
+            }
+        }
+    }
+
     /// Reads everything once: every frame, every checksum, every entry of the index.
     ///
     /// # Errors

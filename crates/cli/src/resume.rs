@@ -1,0 +1,63 @@
+//! `plimsoll resume`: parked trees run again.
+
+use crate::args;
+use crate::failure::Failure;
+use crate::park::{catch_signals, json_line};
+use crate::terminal;
+use plimsoll_park::ParkError;
+use plimsoll_park::back::{self, Resumed};
+use plimsoll_park::runtime::Runtime;
+use plimsoll_proc::Root;
+use plimsoll_units::Bytes;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// Resumes as asked.
+pub(crate) fn run(args: &args::Resume) -> Result<(), Failure> {
+    let root = Root::live();
+    let runtime = Runtime::of_this_user().map_err(ParkError::from)?;
+    // A pager that ended now would leave waiting threads: it works on to the end.
+    let _interrupted = catch_signals()?;
+    for pid in &args.pids {
+        let begun = Instant::now();
+        let resumed = back::resume(&root, &runtime, *pid)?;
+        terminal::print(&told(args, *pid, &resumed, begun.elapsed())?)?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Told {
+    schema: &'static str,
+    pid: u32,
+    via: &'static str,
+    returned_bytes: u64,
+    running_after_ms: u64,
+    took_ms: u64,
+}
+
+fn told(
+    args: &args::Resume,
+    pid: u32,
+    resumed: &Resumed,
+    took: Duration,
+) -> Result<String, Failure> {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let told = Told {
+        schema: "plimsoll.resume/1",
+        pid,
+        via: resumed.record.means.name(),
+        returned_bytes: resumed.returned_bytes,
+        running_after_ms: ms(resumed.running_after),
+        took_ms: ms(took),
+    };
+    if args.json {
+        return json_line(&told);
+    }
+    Ok(format!(
+        "Resumed {pid}: running after {} ms, {} brought back in {} ms\n",
+        told.running_after_ms,
+        Bytes(told.returned_bytes),
+        told.took_ms
+    ))
+}

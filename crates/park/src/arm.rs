@@ -1,0 +1,118 @@
+//! A userfaultfd in the target: made there by a remote call, moved out of the way of its own descriptors, and
+//! a duplicate of it here.
+//!
+//! It is made by `userfaultfd(2)`, or through `/dev/userfaultfd` where the process may open that (Linux 6.1); never
+//! for user-mode faults only, under which a `read(2)` into a parked buffer would fail. It is close-on-exec: `execve(2)`
+//! ends the memory that it serves.
+
+use crate::ParkError;
+use plimsoll_surgery::operate::Operation;
+use plimsoll_sys::remote::Syscall;
+use plimsoll_sys::uffd::{CreateFlags, DEVICE, Features, IOC_NEW, Uffd};
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+/// What is to be told: everything that would make an absent page mean something else.
+pub(crate) const FEATURES: Features = Features::EVENT_FORK
+    .union(Features::EVENT_REMAP)
+    .union(Features::EVENT_REMOVE)
+    .union(Features::EVENT_UNMAP);
+
+/// Numbers that a program's own descriptors rarely reach, tried in this order: the first that the process's limit
+/// allows.
+const HIGH: [u64; 3] = [1000, 240, 48];
+
+/// Makes one; gives its number in the target. Nothing is armed by it yet.
+pub(crate) fn create(operation: &mut Operation<'_>) -> Result<i32, ParkError> {
+    let pid = operation.pid();
+    let flags = u64::from((CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).bits());
+    let by_call = operation.try_call(Syscall::new(libc::SYS_userfaultfd, [flags]))?;
+    let made = match by_call {
+        Ok(fd) => Ok(fd),
+        Err(_) => by_device(operation, flags)?,
+    };
+    let low = made.map_err(|source| ParkError::NoUserfaultfd { pid, source })?;
+    for least in HIGH {
+        let args = [low, libc::F_DUPFD_CLOEXEC.unsigned_abs().into(), least];
+        if let Ok(high) = operation.try_call(Syscall::new(libc::SYS_fcntl, args))? {
+            close(operation, low)?;
+            return Ok(number(high));
+        }
+    }
+    Ok(number(low))
+}
+
+fn by_device(operation: &mut Operation<'_>, flags: u64) -> Result<Result<u64, Errno>, ParkError> {
+    let path = operation.argument(DEVICE.to_bytes_with_nul())?;
+    let how = u64::from((libc::O_RDWR | libc::O_CLOEXEC).unsigned_abs());
+    let here = i64::from(libc::AT_FDCWD).cast_unsigned();
+    let opened = operation.try_call(Syscall::new(libc::SYS_openat, [here, path, how]))?;
+    let device = match opened {
+        Ok(device) => device,
+        Err(errno) => return Ok(Err(errno)),
+    };
+    let made = operation.try_call(Syscall::new(
+        libc::SYS_ioctl,
+        [device, IOC_NEW.into(), flags],
+    ))?;
+    close(operation, device)?;
+    Ok(made)
+}
+
+/// Closes a descriptor in the target.
+pub(crate) fn close(operation: &mut Operation<'_>, fd: u64) -> Result<(), ParkError> {
+    operation
+        .try_call(Syscall::new(libc::SYS_close, [fd]))?
+        .ok();
+    Ok(())
+}
+
+/// Our own duplicate of the target's descriptor, fresh from [`create`].
+pub(crate) fn take(pid: u32, number: i32) -> Result<Uffd, ParkError> {
+    let fd = duplicate(pid, number)?;
+    Uffd::handshake(fd, FEATURES).map_err(|error| ParkError::NoUserfaultfd {
+        pid,
+        source: error.errno,
+    })
+}
+
+/// Our own duplicate of a descriptor that has been in use. `None` where there is no userfaultfd of this number any
+/// more: the process has called `execve(2)`.
+pub(crate) fn take_again(pid: u32, number: i32) -> Result<Option<Uffd>, ParkError> {
+    let link = std::fs::read_link(format!("/proc/{pid}/fd/{number}"));
+    if !link.is_ok_and(|link| link.as_os_str() == "anon_inode:[userfaultfd]") {
+        return Ok(None);
+    }
+    Ok(Some(Uffd::resumed(duplicate(pid, number)?, FEATURES)))
+}
+
+fn duplicate(pid: u32, number: i32) -> Result<rustix::fd::OwnedFd, ParkError> {
+    let failed = |operation| {
+        move |source| ParkError::Process {
+            operation,
+            pid,
+            source,
+        }
+    };
+    let process = pidfd(pid)?;
+    pidfd_getfd(process.as_fd(), number, PidfdGetfdFlags::empty())
+        .map_err(failed("take a descriptor from"))
+}
+
+/// A handle of a process.
+pub(crate) fn pidfd(pid: u32) -> Result<rustix::fd::OwnedFd, ParkError> {
+    let known = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    let known = known.ok_or(ParkError::NoProcess(pid))?;
+    pidfd_open(known, PidfdFlags::empty()).map_err(|source| ParkError::Process {
+        operation: "open",
+        pid,
+        source,
+    })
+}
+
+fn number(fd: u64) -> i32 {
+    i32::try_from(fd).unwrap_or(-1)
+}

@@ -1,0 +1,360 @@
+//! Resuming: a parked tree runs at once, and gets its memory back behind it.
+//!
+//! Whatever state a record is in, resuming goes on from there: a plimsoll that was killed while it parked, one that
+//! was killed while it paged, a tree that somebody thawed under our hands.
+
+use crate::arm;
+use crate::fault_point::fault_point;
+use crate::out::open_store;
+use crate::pager::{FillError, Pager, Space};
+use crate::plan::Plan;
+use crate::runtime::{Entry, Means, Record, Runtime, State};
+use crate::store::{Slot, Store};
+use crate::view::View;
+use crate::{ParkError, swap};
+use plimsoll_proc::Root;
+use plimsoll_surgery::operate::Operation;
+use plimsoll_surgery::stop::{StopError, StoppedTree};
+use plimsoll_surgery::tree::Extent;
+use plimsoll_sys::Span;
+use plimsoll_sys::pagemap::Pagemap;
+use plimsoll_units::PageSize;
+use rustix::io::Errno;
+use serde::Serialize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a process may take to come to a stand for its descriptor to be closed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A tree runs again.
+#[derive(Debug)]
+pub struct Resumed {
+    /// What was known of it.
+    pub record: Record,
+    /// Bytes that were brought back by us.
+    pub returned_bytes: u64,
+    /// Until it ran again.
+    pub running_after: Duration,
+}
+
+/// The record of the tree that a process belongs to. Records whose processes are all gone are cleared away, with
+/// their stores.
+///
+/// # Errors
+/// When records can't be read.
+pub fn find(runtime: &Runtime, root: &Root, pid: u32) -> Result<Option<Record>, ParkError> {
+    for record in living(runtime, root)? {
+        if record.processes.iter().any(|member| member.name.pid == pid) {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// The records of all trees that still live, the others cleared away.
+///
+/// # Errors
+/// When records can't be read.
+pub fn living(runtime: &Runtime, root: &Root) -> Result<Vec<Record>, ParkError> {
+    let mut living = Vec::new();
+    for record in runtime.records()? {
+        let record = record?;
+        let mut lives = false;
+        for member in &record.processes {
+            lives |= member.name.lives(root)?;
+        }
+        if lives {
+            living.push(record);
+        } else {
+            clear_away(runtime, root, &record)?;
+        }
+    }
+    Ok(living)
+}
+
+/// How a tree stands, as far as can be told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Another plimsoll is parking it.
+    Parking,
+    /// It is out.
+    Parked,
+    /// Another plimsoll is bringing it back.
+    Resuming,
+    /// A plimsoll that was at it is gone: it wants to be resumed.
+    Waiting,
+}
+
+/// How the tree of a record stands.
+///
+/// # Errors
+/// When its lock can't be looked at.
+pub fn standing(runtime: &Runtime, record: &Record) -> Result<Standing, ParkError> {
+    let Some(first) = record.processes.first() else {
+        return Ok(Standing::Parked);
+    };
+    let at_work = runtime.lock(first.name)?.is_none();
+    Ok(match (record.state, at_work) {
+        (State::Parked, _) => Standing::Parked,
+        (State::Parking, true) => Standing::Parking,
+        (State::Resuming, true) => Standing::Resuming,
+        (_, false) => Standing::Waiting,
+    })
+}
+
+/// Everything that was left of a tree that has ended.
+fn clear_away(runtime: &Runtime, root: &Root, record: &Record) -> Result<(), ParkError> {
+    let Some(first) = record.processes.first() else {
+        return Ok(());
+    };
+    if let Some(entry) = runtime.lock(first.name)? {
+        if let Some(plan) = &record.frozen {
+            plan.thaw(root)?;
+        }
+        forget(entry, record)?;
+    }
+    Ok(())
+}
+
+/// The store first: a record without one can be cleared away, a store without a record would stay.
+fn forget(entry: Entry, record: &Record) -> Result<(), ParkError> {
+    if let Means::Store { dir } = &record.means {
+        remove_store(dir)?;
+    }
+    fault_point("store-removed");
+    entry.remove()?;
+    Ok(())
+}
+
+/// A directory that holds no store (parking had only chosen a disk) is left alone.
+fn remove_store(dir: &Path) -> Result<(), ParkError> {
+    if !dir.join("pages").exists() {
+        return Ok(());
+    }
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(crate::store::StoreError::io("remove", dir)(error).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lets the tree that `pid` belongs to run, and brings its memory back.
+///
+/// # Errors
+/// [`ParkError::Damaged`] when stored pages can't be had: whoever touches them waits, the record and the store stay.
+pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkError> {
+    let begun = Instant::now();
+    let found = find(runtime, root, pid)?.ok_or(ParkError::NotParked(pid))?;
+    let top = found
+        .processes
+        .first()
+        .ok_or(ParkError::NotParked(pid))?
+        .name;
+    let entry = runtime.lock(top)?.ok_or(ParkError::Busy(pid))?;
+    // Another plimsoll may have had it between the two.
+    let mut record = entry.record()?.ok_or(ParkError::NotParked(pid))?;
+    if record.state == State::Parked {
+        record.state = State::Resuming;
+        entry.write(&record)?;
+    }
+    fault_point("resuming");
+    let mut running_after = Duration::ZERO;
+    let mut thaw = || {
+        if let Some(plan) = &record.frozen {
+            plan.thaw(root)?;
+        }
+        running_after = begun.elapsed();
+        fault_point("thawed");
+        Ok(())
+    };
+    let returned_bytes = match &record.means {
+        Means::Store { dir } if dir.join("pages").exists() => {
+            let store = open_store(dir)?;
+            from_store(root, &entry, &record, &store, &mut thaw, &mut None)?
+        }
+        means => {
+            thaw()?;
+            let swapped = *means == Means::Swap;
+            for member in record.processes.iter().filter(|_| swapped) {
+                if member.name.lives(root)? {
+                    swap::bring_back(root, member.name.pid)?;
+                }
+            }
+            0
+        }
+    };
+    fault_point("returned");
+    forget(entry, &record)?;
+    Ok(Resumed {
+        record,
+        returned_bytes,
+        running_after,
+    })
+}
+
+/// Brings everything back into a tree that still stands, after parking it failed; then it runs on.
+///
+/// # Errors
+/// As [`resume`].
+pub(crate) fn undo(
+    root: &Root,
+    tree: StoppedTree,
+    entry: &Entry,
+    record: &Record,
+) -> Result<(), ParkError> {
+    if let Some(plan) = &record.frozen {
+        plan.thaw(root)?;
+    }
+    let mut tree = Some(tree);
+    if let Means::Store { dir } = &record.means
+        && dir.join("pages").exists()
+    {
+        let store = open_store(dir)?;
+        // It stands: nothing can happen while its pages come back.
+        from_store(root, entry, record, &store, &mut || Ok(()), &mut tree)?;
+    }
+    drop(tree);
+    if let Means::Store { dir } = &record.means {
+        remove_store(dir)?;
+    }
+    Ok(())
+}
+
+/// What the pages of a space are brought back with.
+struct Return<'r> {
+    root: &'r Root,
+    record: &'r Record,
+    store: &'r Store,
+    page_size: PageSize,
+}
+
+/// Runs the pager until everything is back; gives the bytes. `standing`: the tree, when it stands already.
+fn from_store(
+    root: &Root,
+    entry: &Entry,
+    record: &Record,
+    store: &Store,
+    thaw: &mut dyn FnMut() -> Result<(), ParkError>,
+    standing: &mut Option<StoppedTree>,
+) -> Result<u64, ParkError> {
+    let page_size = plimsoll_proc::page_size::read(root)?;
+    let pager = Pager::new(store, page_size, spaces(root, entry, record)?);
+    let pager = pager.map_err(|source| ParkError::Process {
+        operation: "listen to",
+        pid: record.processes.first().map_or(0, |member| member.name.pid),
+        source,
+    })?;
+    let back = Return {
+        root,
+        record,
+        store,
+        page_size,
+    };
+    let pages = pager.run(thaw, |pager, space| match (space.pid(), &mut *standing) {
+        // A child: our descriptor is the only one, and goes with the pager.
+        (None, _) => Ok(true),
+        (Some(pid), Some(tree)) => back.release(pager, space, pid, tree),
+        (Some(pid), None) => match StoppedTree::stop(root, pid, Extent::Only, STOP_TIMEOUT) {
+            Err(StopError::Gone { .. }) => Ok(true),
+            tree => back.release(pager, space, pid, &mut tree?),
+        },
+    })?;
+    let returned_bytes = pager.returned_bytes();
+    let mut pages = pages.into_iter();
+    match pages.next() {
+        None => Ok(returned_bytes),
+        Some(first) => Err(ParkError::Damaged {
+            others: pages.len(),
+            first: Box::new(first),
+        }),
+    }
+}
+
+/// Listens to every process of the tree that has a descriptor, and wakes who waits for a pager that is no more.
+fn spaces(root: &Root, entry: &Entry, record: &Record) -> Result<Vec<Space>, ParkError> {
+    let mut spaces = Vec::new();
+    for (slot, member) in (0..).zip(&record.processes) {
+        let pid = member.name.pid;
+        let (Some(number), true) = (member.uffd, member.name.lives(root)?) else {
+            continue;
+        };
+        let Some(uffd) = arm::take_again(pid, number)? else {
+            continue;
+        };
+        let everywhere = View::parked([Span {
+            start: 0,
+            end: u64::MAX,
+        }]);
+        let space = Space::new(Slot(slot), Some(pid), uffd, everywhere, entry.logs(slot));
+        let space = space.map_err(|error| failed("listen to", pid)(errno(&error)))?;
+        space.wake(Plan::read(root, pid)?.armed);
+        spaces.push(space);
+    }
+    Ok(spaces)
+}
+
+impl Return<'_> {
+    /// Makes sure that every stored page of a process that stands is in its memory; then disarms it and closes the
+    /// descriptor in it. `false` when something is still missing.
+    fn release(
+        &self,
+        pager: &Pager<'_>,
+        space: &Arc<Space>,
+        pid: u32,
+        tree: &mut StoppedTree,
+    ) -> Result<bool, ParkError> {
+        for address in pager.attend(space) {
+            pager.answer(space, address);
+        }
+        let known = i32::try_from(pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        let pagemap = Pagemap::open(known.ok_or(ParkError::NoProcess(pid))?, self.page_size);
+        let pagemap =
+            pagemap.map_err(|error| failed("open the page map of", pid)(errno(&error)))?;
+        let back = space.is_back(self.store, &pagemap, self.page_size.get());
+        let back = back.map_err(|error| match error {
+            FillError::Store(error) => error.into(),
+            FillError::Kernel(errno) => failed("read the page map of", pid)(errno),
+        })?;
+        if !back {
+            return Ok(false);
+        }
+        fault_point("back");
+        // From here on absent pages are zeros.
+        for span in Plan::read(self.root, pid)?.armed {
+            space
+                .uffd()
+                .unregister(span)
+                .map_err(failed("disarm", pid))?;
+        }
+        fault_point("disarmed");
+        let member = self.record.processes.get(space.slot().0 as usize);
+        let number = member.and_then(|member| member.uffd);
+        let process = tree
+            .processes
+            .iter_mut()
+            .find(|process| process.name.pid == pid);
+        if let (Some(process), Some(Ok(fd))) = (process, number.map(u64::try_from)) {
+            arm::close(&mut Operation::begin(self.root, process)?, fd)?;
+        }
+        fault_point("closed");
+        Ok(true)
+    }
+}
+
+fn failed(operation: &'static str, pid: u32) -> impl FnOnce(Errno) -> ParkError {
+    move |source| ParkError::Process {
+        operation,
+        pid,
+        source,
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,165 @@
+//! Why a tree could not be parked or resumed.
+
+use crate::pager::Damage;
+use crate::plan::PlanError;
+use crate::runtime::RuntimeError;
+use crate::store::StoreError;
+use plimsoll_proc::ReadError;
+use plimsoll_surgery::freeze::FreezeError;
+use plimsoll_surgery::operate::OperateError;
+use plimsoll_surgery::stop::StopError;
+use rustix::io::Errno;
+
+/// What a person can do about it: the exit codes speak in these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It could not be done.
+    Failed,
+    /// More privilege would do it.
+    NotPermitted,
+    /// Something stands in the way.
+    Refused,
+}
+
+/// Parking or resuming failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ParkError {
+    /// Nobody there.
+    #[error("there is no process {0}")]
+    NoProcess(u32),
+    /// It is parked already.
+    #[error("process {0} is parked already")]
+    AlreadyParked(u32),
+    /// It is not parked.
+    #[error("process {0} is not parked")]
+    NotParked(u32),
+    /// Another plimsoll is at work on the tree.
+    #[error("another plimsoll is at work on process {0}")]
+    Busy(u32),
+    /// There is nothing to gain.
+    #[error("process {0} has no memory that could be parked")]
+    Nothing(u32),
+    /// No swap, or too little.
+    #[error("there is not enough swap: {needed_bytes} bytes are needed and {free_bytes} are free")]
+    NoSwap {
+        /// Bytes that would go.
+        needed_bytes: u64,
+        /// Bytes of swap that are free.
+        free_bytes: u64,
+    },
+    /// It handles its own page faults.
+    #[error("process {pid} uses userfaultfd itself")]
+    UsesUserfaultfd {
+        /// Which.
+        pid: u32,
+    },
+    /// Its memory can't be armed.
+    #[error("process {pid} can't have a userfaultfd")]
+    NoUserfaultfd {
+        /// Which.
+        pid: u32,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// A call on a process or its descriptor failed.
+    #[error("cannot {operation} process {pid}")]
+    Process {
+        /// What was tried.
+        operation: &'static str,
+        /// On which.
+        pid: u32,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted; everything is as it was")]
+    Interrupted,
+    /// Stored pages are damaged.
+    #[error("a page and {others} others can't be brought back; whoever touches them waits")]
+    Damaged {
+        /// How many beside the first.
+        others: usize,
+        /// The first, and why.
+        #[source]
+        first: Box<Damage>,
+    },
+    /// After a failure, the tree could not be put back by itself.
+    #[error("parking failed ({why}), and then so did putting back: run `plimsoll resume`")]
+    NotPutBack {
+        /// What failed first.
+        why: Box<ParkError>,
+        /// What failed then.
+        source: Box<ParkError>,
+    },
+    /// The host has no boot id.
+    #[error("cannot tell which boot this is")]
+    NoBootId,
+    /// A file of a process.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Its mappings.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Stopping it.
+    #[error(transparent)]
+    Stop(#[from] StopError),
+    /// Calls in it.
+    #[error(transparent)]
+    Operate(#[from] OperateError),
+    /// Freezing it.
+    #[error(transparent)]
+    Freeze(#[from] FreezeError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The records.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+impl ParkError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::AlreadyParked(_)
+            | Self::NotParked(_)
+            | Self::Busy(_)
+            | Self::Nothing(_)
+            | Self::NoSwap { .. }
+            | Self::UsesUserfaultfd { .. }
+            | Self::Store(StoreError::NoRoom { .. } | StoreError::InMemory { .. }) => Kind::Refused,
+            Self::NoUserfaultfd { .. } | Self::Operate(OperateError::Seccomp { .. }) => {
+                Kind::NotPermitted
+            }
+            Self::Read(error) if error.is_denied() => Kind::NotPermitted,
+            Self::Process { source, .. } if denied(*source) => Kind::NotPermitted,
+            Self::Stop(StopError::Ptrace(error)) if denied(error.errno) => Kind::NotPermitted,
+            _ => Kind::Failed,
+        }
+    }
+
+    /// What would help, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoUserfaultfd { .. } => {
+                "the process needs CAP_SYS_PTRACE, or vm.unprivileged_userfaultfd=1, or the right to open /dev/userfaultfd; or park with --via swap"
+            }
+            Self::NoSwap { .. } => "add swap (swapon), or park with --via store",
+            Self::Store(StoreError::NoRoom { .. }) => {
+                "give a directory on a larger disk with --store"
+            }
+            Self::Store(StoreError::InMemory { .. }) => "give a directory on a disk with --store",
+            Self::Damaged { .. } => "the store is kept; the process can only be ended",
+            _ if self.kind() == Kind::NotPermitted => {
+                "run it as root, or with CAP_SYS_PTRACE and CAP_SYS_NICE"
+            }
+            _ => return None,
+        })
+    }
+}
+
+fn denied(errno: Errno) -> bool {
+    matches!(errno, Errno::PERM | Errno::ACCESS)
+}

@@ -1,0 +1,387 @@
+//! Parking: a tree's memory leaves, everything else stays.
+//!
+//! Every step leaves the tree in a state that the next plimsoll can take up, and a failure undoes what was done
+//! before the tree runs again (`docs/design/004-parking.md` lists each step with what a kill there leaves).
+
+use crate::fault_point::fault_point;
+use crate::plan::{Plan, Stays};
+use crate::runtime::{Entry, Means, Member, Record, Runtime, State, VERSION};
+use crate::shed::{Shedding, Tree};
+use crate::store::{Codec, Identity, Parked, Place, Slot, Store, Writer};
+use crate::{ParkError, arm, back, swap};
+use plimsoll_proc::Root;
+use plimsoll_surgery::freeze::{self, FrozenBy};
+use plimsoll_surgery::operate::Operation;
+use plimsoll_surgery::stop::StoppedTree;
+use plimsoll_surgery::tree::{Extent, ProcessName};
+use plimsoll_units::{Bytes, PageSize};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
+
+/// How long the tree may take to come to a stand.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may take to be frozen once it stands.
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which means is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Swap where there is enough, else a store.
+    Auto,
+    /// Swap or nothing.
+    Swap,
+    /// A store or nothing.
+    Store,
+}
+
+/// What is to be parked, and how.
+pub struct Order<'o> {
+    /// Where `/proc` is.
+    pub root: &'o Root,
+    /// Where records are kept.
+    pub runtime: &'o Runtime,
+    /// Where stores may go.
+    pub place: &'o Place,
+    /// The top of the tree.
+    pub pid: u32,
+    /// How much of it.
+    pub extent: Extent,
+    /// By which means.
+    pub wanted: Wanted,
+    /// How a store packs.
+    pub codec: Codec,
+    /// Set by somebody who wants this to end: everything then goes back.
+    pub interrupted: &'o AtomicBool,
+    /// Told the bytes that have gone and all that could go, as it proceeds.
+    pub progress: &'o mut dyn FnMut(u64, u64),
+}
+
+/// A tree was parked.
+#[derive(Debug)]
+pub struct Done {
+    /// What is known of it from now on.
+    pub record: Record,
+    /// What stays, by reason.
+    pub left: BTreeMap<Stays, Bytes>,
+    /// Why this means and not the other; `None` where it was asked for.
+    pub because: Option<String>,
+}
+
+/// Parks a tree.
+///
+/// # Errors
+/// [`ParkError`]: the tree runs on as it was, unless it says [`ParkError::NotPutBack`].
+pub fn park(order: &mut Order<'_>) -> Result<Done, ParkError> {
+    let top = ProcessName::of(order.root, order.pid)?.ok_or(ParkError::NoProcess(order.pid))?;
+    if back::find(order.runtime, order.root, order.pid)?.is_some() {
+        return Err(ParkError::AlreadyParked(order.pid));
+    }
+    let entry = order.runtime.lock(top)?.ok_or(ParkError::Busy(order.pid))?;
+    let done = park_in(order, &entry);
+    match &done {
+        Ok(_) | Err(ParkError::NotPutBack { .. }) => {}
+        Err(_) => entry.remove()?,
+    }
+    done
+}
+
+fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
+    let mut tree = StoppedTree::stop(order.root, order.pid, order.extent, STOP_TIMEOUT)?;
+    fault_point("stopped");
+    let page_size = page_size(order.root)?;
+    let mut plans = look(order.root, &tree, page_size)?;
+    let (means, because) = choose(order, &tree, &plans)?;
+    let mut record = record(order.root, &tree, means)?;
+    entry.write(&record)?;
+    fault_point("recorded");
+
+    let moved = match record.means.clone() {
+        Means::Swap => by_swap(order, &mut tree, &mut record, &mut plans),
+        Means::Store { .. } => {
+            by_store(order, &mut tree, entry, &mut record, &mut plans, page_size)
+        }
+    };
+    let frozen = moved.and_then(|()| hold(order.root, &tree, entry, &mut record));
+    if let Err(why) = frozen {
+        return Err(put_back(order.root, tree, entry, &record, why));
+    }
+    fault_point("held");
+    drop(tree);
+    if let Some(plan) = &record.frozen {
+        plan.confirm(order.root, FREEZE_TIMEOUT)?;
+    }
+    fault_point("let-go");
+    record.state = State::Parked;
+    entry.write(&record)?;
+    let mut left = BTreeMap::new();
+    for (why, bytes) in plans.into_iter().flat_map(|plan| plan.left) {
+        *left.entry(why).or_default() += bytes;
+    }
+    left.retain(|_, bytes| *bytes > Bytes::ZERO);
+    Ok(Done {
+        record,
+        left,
+        because,
+    })
+}
+
+fn page_size(root: &Root) -> Result<PageSize, ParkError> {
+    Ok(plimsoll_proc::page_size::read(root)?)
+}
+
+/// What each process has, and the pages its threads stand on.
+fn look(root: &Root, tree: &StoppedTree, page_size: PageSize) -> Result<Vec<Plan>, ParkError> {
+    let mut plans = Vec::with_capacity(tree.processes.len());
+    for process in &tree.processes {
+        let pid = process.name.pid;
+        let mut plan = Plan::read(root, pid)?;
+        if !plan.armed.is_empty() {
+            return Err(ParkError::UsesUserfaultfd { pid });
+        }
+        let mut stands_on = Vec::with_capacity(process.threads.len() * 2);
+        for thread in &process.threads {
+            let registers = thread
+                .registers()
+                .map_err(plimsoll_surgery::stop::StopError::from)?;
+            stands_on.extend([registers.rsp, registers.fs_base]);
+        }
+        plan.keep(stands_on, page_size.get());
+        plans.push(plan);
+    }
+    Ok(plans)
+}
+
+/// Chooses the means, and makes the store if it is to be one.
+fn choose(
+    order: &Order<'_>,
+    tree: &StoppedTree,
+    plans: &[Plan],
+) -> Result<(Means, Option<String>), ParkError> {
+    let needed_bytes = swap::anonymous_bytes(order.root, tree)?;
+    let free_bytes = swap::free_bytes(order.root)?;
+    let fits = free_bytes >= needed_bytes;
+    match order.wanted {
+        Wanted::Swap if !fits => Err(ParkError::NoSwap {
+            needed_bytes,
+            free_bytes,
+        }),
+        Wanted::Swap => Ok((Means::Swap, None)),
+        Wanted::Auto if fits => {
+            let why = format!("{} of swap are free", Bytes(free_bytes));
+            Ok((Means::Swap, Some(why)))
+        }
+        wanted => {
+            if plans.iter().all(|plan| plan.movable.is_empty()) {
+                return Err(ParkError::Nothing(order.pid));
+            }
+            let room = order.place.choose(needed_bytes)?;
+            let why = format!("only {} of swap are free", Bytes(free_bytes));
+            Ok((
+                Means::Store { dir: room.root },
+                (wanted == Wanted::Auto).then_some(why),
+            ))
+        }
+    }
+}
+
+fn record(root: &Root, tree: &StoppedTree, means: Means) -> Result<Record, ParkError> {
+    let mut processes = Vec::with_capacity(tree.processes.len());
+    for process in &tree.processes {
+        let comm = root.read(format!("proc/{}/comm", process.name.pid))?;
+        processes.push(Member {
+            name: process.name,
+            comm: plimsoll_proc::text::printable(comm.trim_ascii_end()).into_owned(),
+            uffd: None,
+        });
+    }
+    Ok(Record {
+        version: VERSION,
+        state: State::Parking,
+        means,
+        since_s: now_s(),
+        frozen: None,
+        processes,
+        moved_bytes: 0,
+        stored_bytes: 0,
+    })
+}
+
+fn now_s() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+fn by_swap(
+    order: &mut Order<'_>,
+    tree: &mut StoppedTree,
+    record: &mut Record,
+    plans: &mut [Plan],
+) -> Result<(), ParkError> {
+    let before = swap::resident_bytes(order.root, tree)?;
+    for process in &tree.processes {
+        swap::page_out(order.root, process.name.pid, order.interrupted, |bytes| {
+            (order.progress)(bytes, before);
+        })?;
+    }
+    let after = swap::resident_bytes(order.root, tree)?;
+    record.moved_bytes = before.saturating_sub(after);
+    record.stored_bytes = swap::swapped_bytes(order.root, tree)?;
+    for (process, plan) in tree.processes.iter().zip(plans) {
+        plan.left = swap::left(order.root, process.name.pid)?;
+    }
+    Ok(())
+}
+
+fn by_store(
+    order: &mut Order<'_>,
+    tree: &mut StoppedTree,
+    entry: &Entry,
+    record: &mut Record,
+    plans: &mut [Plan],
+    page_size: PageSize,
+) -> Result<(), ParkError> {
+    let needed_bytes = swap::anonymous_bytes(order.root, tree)?;
+    let room = order.place.choose(needed_bytes)?;
+    let identity = identity(order.root, tree, record, page_size)?;
+    let mut writer = Writer::create(&room, &identity, order.codec, needed_bytes)?;
+    record.means = Means::Store {
+        dir: writer.dir().to_owned(),
+    };
+    entry.write(record)?;
+    fault_point("store-made");
+    let source = Tree {
+        pids: tree
+            .processes
+            .iter()
+            .filter_map(|process| process.name.pid())
+            .collect(),
+    };
+    let mut gone_bytes = 0;
+    for (slot, (process, plan)) in (0..).zip(tree.processes.iter_mut().zip(plans)) {
+        if plan.movable.is_empty() {
+            continue;
+        }
+        let pid = process.name.pid;
+        let mut operation = Operation::begin(order.root, process)?;
+        let number = arm::create(&mut operation)?;
+        if let Some(member) = record.processes.get_mut(slot as usize) {
+            member.uffd = Some(number);
+        }
+        entry.write(record)?;
+        fault_point("equipped");
+        let uffd = arm::take(pid, number)?;
+        let progress = &mut order.progress;
+        Shedding {
+            slot: Slot(slot),
+            operation,
+            uffd: &uffd,
+            source: &source,
+            page_size,
+            interrupted: order.interrupted,
+            progress: &mut |bytes| {
+                gone_bytes += bytes;
+                progress(gone_bytes, needed_bytes);
+            },
+        }
+        .run(plan, &mut writer, &entry.logs(slot))?;
+    }
+    for slot in (0..).take(tree.processes.len()) {
+        let logs = entry.logs(slot);
+        logs.remove().map_err(|error| ParkError::Process {
+            operation: "forget the drops of",
+            pid: order.pid,
+            source: rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO),
+        })?;
+    }
+    let (stored, _) = writer.finish()?;
+    fault_point("finished");
+    record.moved_bytes = stored.moved_bytes;
+    record.stored_bytes = stored.stored_bytes;
+    Ok(())
+}
+
+fn identity(
+    root: &Root,
+    tree: &StoppedTree,
+    record: &Record,
+    page_size: PageSize,
+) -> Result<Identity, ParkError> {
+    let processes = tree
+        .processes
+        .iter()
+        .zip(&record.processes)
+        .map(|(process, member)| {
+            let mut comm = [0; 16];
+            for (place, byte) in comm.iter_mut().take(15).zip(member.comm.bytes()) {
+                *place = byte;
+            }
+            Parked {
+                pid: process.name.pid,
+                starttime: process.name.start_ticks,
+                comm,
+            }
+        });
+    Ok(Identity {
+        boot_id: boot_id(root)?,
+        page_size: page_size.get(),
+        created_s: record.since_s,
+        processes: processes.collect(),
+    })
+}
+
+/// `/proc/sys/kernel/random/boot_id` as its sixteen bytes.
+fn boot_id(root: &Root) -> Result<[u8; 16], ParkError> {
+    let text = root.read("proc/sys/kernel/random/boot_id")?;
+    let digits: Vec<u8> = text
+        .iter()
+        .filter_map(|byte| char::from(*byte).to_digit(16))
+        .filter_map(|digit| u8::try_from(digit).ok())
+        .collect();
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let bytes: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
+    match <[u8; 16]>::try_from(bytes) {
+        Ok(id) if rest.is_empty() => Ok(id),
+        _ => Err(ParkError::NoBootId),
+    }
+}
+
+/// Makes sure that the tree stands still without us.
+fn hold(
+    root: &Root,
+    tree: &StoppedTree,
+    entry: &Entry,
+    record: &mut Record,
+) -> Result<(), ParkError> {
+    freeze::hold(root, tree, &FrozenBy::ALL, |plan| {
+        record.frozen = Some(plan.clone());
+        entry.write(record).map_err(io::Error::other)
+    })?;
+    Ok(())
+}
+
+/// Parking failed: brings back what is out while the tree still stands, and lets it run on.
+fn put_back(
+    root: &Root,
+    tree: StoppedTree,
+    entry: &Entry,
+    record: &Record,
+    why: ParkError,
+) -> ParkError {
+    match back::undo(root, tree, entry, record) {
+        Ok(()) => why,
+        Err(source) => ParkError::NotPutBack {
+            why: Box::new(why),
+            source: Box::new(source),
+        },
+    }
+}
+
+/// The store of a record, finished or not.
+pub(crate) fn open_store(dir: &std::path::Path) -> Result<Store, crate::store::StoreError> {
+    match Store::open(dir) {
+        Err(crate::store::StoreError::Unfinished { .. }) => Store::recover(dir),
+        store => store,
+    }
+}
