@@ -13,6 +13,9 @@ fn help() {
     Commands:
       look         Show who owns every page of RAM
       capture      Write down what `look` reads, to look at it later or elsewhere
+      park         Take the memory of living processes out of RAM; all else stays
+      resume       Let parked processes run again, and bring their memory back
+      parked       Show what is parked
       completions  Print a completion script for a shell
       man          Write the man pages into a directory
       help         Print this message or the help of the given subcommand(s)

@@ -1,7 +1,7 @@
 //! The pager: gives a running tree its memory back.
 //!
 //! One thread answers faults and reads events as they come; the others bring everything back behind it, frame by
-//! frame in order of address. Both fill the same way ([`space`]): what the view says now, from the store,
+//! frame in order of address. Both fill the same way ([`Space`]): what the view says now, from the store,
 //! checked, into the absent pages only.
 //!
 //! Should the pager be killed, the threads that touch an absent page wait: the descriptor lives on in the
