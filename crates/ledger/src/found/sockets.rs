@@ -11,7 +11,7 @@
 //! - UDP, netlink, packet: small heads, and heads of up to 16 KiB from any kmalloc.
 //!
 //! What may be either is taken for slab: then the pages stay `unattributed`, rather than counted twice. How
-//! close this comes is in `docs/design/` ("what sockets and pipes hold").
+//! close this comes is in `docs/design/003-what-sockets-and-pipes-hold.md`.
 
 use super::skb_slab::{Heads, SkbSlab};
 use super::{named, outside};

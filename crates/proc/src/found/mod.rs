@@ -4,7 +4,7 @@
 //! The kernel counts none of the first three in `/proc/meminfo` (`pipe_write`, `sock_alloc_send_pskb` and
 //! `alloc_pg_vec` take raw pages), so they are asked one by one: pipes through duplicates of their descriptors, sockets
 //! through `sock_diag(7)`. The rest is in `Shmem` or `Cached` already; here it gets names. How sizes
-//! are worked out, and what can't be seen, is in `docs/design/` ("what sockets and pipes hold").
+//! are worked out, and what can't be seen, is in `docs/design/003-what-sockets-and-pipes-hold.md`.
 //!
 //! [`look`] walks the live host. None of it is a file in a tree, so a capture keeps the answer, as JSON, in
 //! [`CAPTURED`].
