@@ -72,7 +72,7 @@ pub struct MemoryStat {
 }
 
 byte_keys!(MemoryStat {
-    /// Page cache, including tmpfs, shared memory and the swap cache.
+    /// Page cache, including tmpfs and shared memory, without the swap cache.
     total_cache = "total_cache",
     /// Anonymous memory.
     total_rss = "total_rss",
@@ -80,7 +80,7 @@ byte_keys!(MemoryStat {
     total_shmem = "total_shmem",
     /// Page cache that some process maps.
     total_mapped_file = "total_mapped_file",
-    /// Pages that are in swap and in RAM; part of `total_cache`.
+    /// Pages that are in swap and in RAM; those that are mapped are in `total_rss` too.
     total_swapcached = "total_swapcached",
     /// Swapped out.
     total_swap = "total_swap",

@@ -71,9 +71,9 @@ pub struct MemoryStat {
 }
 
 byte_keys!(MemoryStat {
-    /// Anonymous memory, including what is in the swap cache and mapped.
+    /// Anonymous memory that is mapped.
     anon = "anon",
-    /// Page cache, including tmpfs, shared memory and the swap cache.
+    /// Page cache, including tmpfs and shared memory, without the swap cache.
     file = "file",
     /// All kernel memory (5.18); older kernels show only the parts that follow.
     kernel = "kernel",
@@ -97,7 +97,7 @@ byte_keys!(MemoryStat {
     file_mapped = "file_mapped",
     /// Page cache that waits to be written.
     file_dirty = "file_dirty",
-    /// Pages that are in swap and in RAM; part of `file`.
+    /// Pages that are in swap and in RAM; those that are mapped are in `anon` too.
     swapcached = "swapcached",
     /// Kernel objects that can be dropped: dentries, inodes.
     slab_reclaimable = "slab_reclaimable",

@@ -140,6 +140,44 @@ fn captured_v2_core_files_are_read() {
     });
 }
 
+/// From lab guests: a group that swaps, one with files only, one whose process was killed at its limit.
+#[test]
+fn captured_v2_files_are_read() {
+    for name in [
+        "6.1-hog",
+        "6.1-files",
+        "6.1-oom",
+        "6.12-hog",
+        "6.12-files",
+        "6.12-oom",
+    ] {
+        let fixture = fixture(&format!("v2-{name}"));
+        with_dir(&fixture, |dir| {
+            for (file, outcome) in outcomes_v2(dir) {
+                let there = fixture.join(file).exists();
+                assert_eq!(
+                    outcome,
+                    if there { "read" } else { "absent" },
+                    "{name}/{file}"
+                );
+            }
+            let stat = v2::Files(dir).memory_stat().unwrap().unwrap();
+            assert!(stat.kernel() > Some(Bytes::ZERO), "{name}");
+        });
+    }
+    with_dir(&fixture("v2-6.12-oom"), |dir| {
+        let files = v2::Files(dir);
+        let limit = Limit::Bytes(Bytes::from_mib(8));
+        assert_eq!(files.memory_max().unwrap(), Some(limit));
+        assert_eq!(
+            files.memory_swap_max().unwrap(),
+            Some(Limit::Bytes(Bytes::ZERO))
+        );
+        let events = files.memory_events().unwrap().unwrap();
+        assert!(events.get("oom_kill") > Some(0));
+    });
+}
+
 #[test]
 fn what_a_kernel_lacks_is_absent() {
     let empty = tempfile::tempdir().unwrap();

@@ -174,7 +174,7 @@ pub struct Group {
     /// Kernel memory without dentries and inodes; sockets included. On v1 dentries and inodes are in it, since
     /// that has one counter for all.
     pub kernel_bytes: Option<Bytes>,
-    /// Page cache without shared memory and swap cache.
+    /// Page cache without shared memory.
     pub page_cache_bytes: Option<Bytes>,
     /// Dentries, inodes and other reclaimable slab; `null` on v1.
     pub dentry_inode_bytes: Option<Bytes>,

@@ -1,7 +1,8 @@
 //! The kinds of memory in a group, from the files of either version.
 //!
-//! Both count the swap cache as `file` although its pages are anonymous or shared memory, and as `anon` too while
-//! they are mapped; here it is left out of the page cache.
+//! Unlike the host's `Cached`, a group's `file` does not include the swap cache (`__add_to_swap_cache` counts that for
+//! the node alone). Pages in it that nobody maps are charged and of no kind, so that under swapping the kinds sum
+//! to less than the charge, by `swapcached` at most.
 
 use plimsoll_cgroup::sample::{Memory, MemoryV1, MemoryV2};
 use plimsoll_cgroup::v2;
@@ -49,7 +50,6 @@ pub(super) fn of(memory: &Memory) -> Kinds {
 fn of_v1(memory: &MemoryV1) -> Kinds {
     let stat = memory.stat.clone().unwrap_or_default();
     let shmem = stat.total_shmem();
-    let swap_cache = stat.total_swapcached().unwrap_or_default();
     let cache = stat.total_cache();
     Kinds {
         version: 1,
@@ -58,9 +58,7 @@ fn of_v1(memory: &MemoryV1) -> Kinds {
         anon: stat.total_rss(),
         shmem,
         hugetlb: None,
-        page_cache: cache
-            .zip(shmem)
-            .map(|(cache, shmem)| cache - shmem - swap_cache),
+        page_cache: cache.zip(shmem).map(|(cache, shmem)| cache - shmem),
         mapped: stat.total_mapped_file(),
         kernel: memory
             .kmem_usage
@@ -89,7 +87,6 @@ fn beyond(both: Limit, ram: Limit) -> Limit {
 fn of_v2(memory: &MemoryV2) -> Kinds {
     let stat = memory.stat.clone().unwrap_or_default();
     let shmem = stat.shmem();
-    let swap_cache = stat.swapcached().unwrap_or_default();
     let dentries_inodes = stat.slab_reclaimable();
     Kinds {
         version: 2,
@@ -99,10 +96,7 @@ fn of_v2(memory: &MemoryV2) -> Kinds {
         anon: stat.anon(),
         shmem,
         hugetlb: stat.hugetlb(),
-        page_cache: stat
-            .file()
-            .zip(shmem)
-            .map(|(file, shmem)| file - shmem - swap_cache),
+        page_cache: stat.file().zip(shmem).map(|(file, shmem)| file - shmem),
         mapped: stat.file_mapped(),
         kernel: kernel(&stat)
             .map(|kernel| kernel + stat.sock().unwrap_or_default())

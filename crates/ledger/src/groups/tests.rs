@@ -3,8 +3,9 @@ use plimsoll_cgroup::format::{Format, Pids};
 use plimsoll_cgroup::mount::Hierarchy;
 use plimsoll_cgroup::sample::{MemoryV1, MemoryV2};
 use plimsoll_cgroup::{v1, v2};
-use plimsoll_proc::DirId;
+use plimsoll_proc::{DirId, Root};
 use std::ffi::OsString;
+use std::path::Path;
 
 const MIB: u64 = 1 << 20;
 
@@ -215,4 +216,58 @@ fn a_group_without_the_controller_has_no_row_but_its_processes_count_above() {
     let (rows, _) = account(&tree(Version::V2, groups), &HashMap::new());
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].processes, Some(1));
+}
+
+/// A group that a lab guest had.
+fn captured(name: &str) -> (Group, MemoryV2) {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../cgroup/fixtures");
+    let root = Root::captured(Path::new(fixtures)).unwrap();
+    let hierarchy = tree(Version::V2, Vec::new()).trees.remove(0).hierarchy;
+    let (mut tree, errors) = Tree::read(hierarchy, root.open_dir(name).unwrap());
+    assert!(errors.is_empty(), "{errors:?}");
+    let row = tree_rows(&tree, &HashMap::new()).remove(0);
+    let Memory::V2(memory) = tree.groups.remove(0).memory else {
+        panic!("{row:?}")
+    };
+    (row, memory)
+}
+
+#[test]
+fn kinds_of_real_groups_sum_to_what_is_charged() {
+    for name in [
+        "6.1-files",
+        "6.12-files",
+        "6.1-oom",
+        "6.12-oom",
+        "6.1-hog",
+        "6.12-hog",
+    ] {
+        let (row, memory) = captured(&format!("v2-{name}"));
+        let kinds = [
+            row.user_bytes,
+            row.kernel_bytes,
+            row.page_cache_bytes,
+            row.dentry_inode_bytes,
+        ];
+        let sum: Bytes = kinds.iter().map(|kind| kind.unwrap()).sum();
+        let rest = row.current_bytes.unwrap().signed_sub(sum);
+        // Only a group that swaps has a swap cache.
+        let swap_cache = memory.stat.unwrap().swapcached().unwrap();
+        assert!(
+            (0..=swap_cache.signed_sub(Bytes::ZERO)).contains(&rest),
+            "{name}: {rest} {row:?}"
+        );
+    }
+}
+
+#[test]
+fn files_that_a_real_group_left_behind_are_nobodys() {
+    let (row, _) = captured("v2-6.12-files");
+    let unowned = row.unowned.unwrap();
+    assert_eq!(unowned.shmem_bytes, Bytes::from_mib(8));
+    assert_eq!(
+        row.unowned_bytes,
+        Some(unowned.shmem_bytes + unowned.page_cache_bytes)
+    );
+    assert_eq!(row.processes, Some(0));
 }
