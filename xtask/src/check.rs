@@ -31,7 +31,9 @@ pub(crate) fn run() -> Result<()> {
             "--document-private-items",
             "--quiet",
         ];
-        run::succeed(run::cargo(&arguments).env("RUSTDOCFLAGS", "-Dwarnings"))
+        // Private items are documented too, so links to them hold.
+        let flags = "-Dwarnings -Arustdoc::private_intra_doc_links";
+        run::succeed(run::cargo(&arguments).env("RUSTDOCFLAGS", flags))
     })?;
     let metadata = Metadata::read()?;
     step("arrows between crates", || arrows::check(&metadata))?;
