@@ -2,6 +2,7 @@
 
 use plimsoll_proc::process::sample::pids;
 use plimsoll_proc::process::stat::Stat;
+use plimsoll_proc::text::{number, words};
 use plimsoll_proc::{ReadError, Root};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
@@ -66,23 +67,73 @@ pub fn members(root: &Root, top: u32, extent: Extent) -> Result<Vec<ProcessName>
     let Some(first) = stat(root, top)? else {
         return Ok(Vec::new());
     };
-    let mut children: BTreeMap<u32, Vec<Stat>> = BTreeMap::new();
-    if extent == Extent::Whole {
-        for pid in pids(root)? {
-            if let Some(stat) = stat(root, pid)? {
-                children.entry(stat.ppid).or_default().push(stat);
-            }
-        }
-    }
     let mut found = Vec::new();
     let mut waiting = vec![first];
+    let mut lineage = Lineage::default();
     while let Some(next) = waiting.pop() {
-        waiting.extend(children.remove(&next.pid).unwrap_or_default());
+        if extent == Extent::Whole {
+            for child in lineage.children(root, next.pid)? {
+                // One that changed hands since is found below its new parent, or is of the tree no more.
+                waiting.extend(stat(root, child)?.filter(|stat| stat.ppid == next.pid));
+            }
+        }
         if is_alive(&next) && next.pid != std::process::id() {
             found.push(ProcessName::from_stat(&next));
         }
     }
     Ok(found)
+}
+
+/// Who is whose child.
+#[derive(Default)]
+struct Lineage {
+    /// All processes by parent, where the kernel doesn't list children.
+    scanned: Option<BTreeMap<u32, Vec<u32>>>,
+}
+
+impl Lineage {
+    /// The children of a process: the lists of its threads (`task/TID/children`, `CONFIG_PROC_CHILDREN`), which are
+    /// only sure to be whole once the parent stands still; else a look at every process there is.
+    fn children(&mut self, root: &Root, pid: u32) -> Result<Vec<u32>, ReadError> {
+        if self.scanned.is_none() {
+            let lists = children_of_threads(root, pid)?;
+            if let Some(children) = lists {
+                return Ok(children);
+            }
+            let mut scanned: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+            for pid in pids(root)? {
+                if let Some(stat) = stat(root, pid)? {
+                    scanned.entry(stat.ppid).or_default().push(stat.pid);
+                }
+            }
+            self.scanned = Some(scanned);
+        }
+        let children = self
+            .scanned
+            .as_mut()
+            .and_then(|scanned| scanned.remove(&pid));
+        Ok(children.unwrap_or_default())
+    }
+}
+
+/// `None` where the kernel keeps no such lists.
+fn children_of_threads(root: &Root, pid: u32) -> Result<Option<Vec<u32>>, ReadError> {
+    let threads = threads(root, pid)?;
+    let mut children = Vec::new();
+    let mut listed = threads.is_empty();
+    for tid in threads {
+        match root.read(format!("proc/{pid}/task/{}/children", tid.as_raw_pid())) {
+            Ok(text) => {
+                listed = true;
+                let pid = |word| u32::try_from(number(word)?).ok();
+                children.extend(words(&text).filter_map(pid));
+            }
+            Err(error) if error.is_gone() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // Nothing could be read of a process that lives: there are no such files.
+    Ok((listed || stat(root, pid)?.is_none()).then_some(children))
 }
 
 fn is_alive(stat: &Stat) -> bool {
