@@ -104,9 +104,7 @@ impl Qemu {
                 .stdout(Stdio::null());
         }
         command.stderr(fs::File::create(in_scratch("complaints"))?);
-        let child = command.spawn().with_context(|| {
-            format!("starting {PROGRAM} (Debian has it in the package qemu-system-x86)")
-        })?;
+        let child = command.spawn().context("starting setpriv")?;
         let mut qemu = Self { child, scratch };
         let port = qemu.accept(&listener)?;
         Ok((qemu, port))
@@ -126,7 +124,10 @@ impl Qemu {
                 Err(error) => return Err(error.into()),
             }
             if let Some(status) = self.child.try_wait()? {
-                bail!("{PROGRAM} did not start: {status}{}", self.last_words());
+                bail!(
+                    "{PROGRAM} (Debian's package qemu-system-x86) did not start: {status}{}",
+                    self.last_words()
+                );
             }
             if Instant::now() > deadline {
                 bail!("{PROGRAM} did not connect its port");

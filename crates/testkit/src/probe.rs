@@ -28,7 +28,7 @@ pub(crate) fn lack(need: &Need) -> Option<String> {
             let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
             too_little(available(&meminfo), *wanted)
         }
-        Need::Lab => ["qemu-system-x86_64", "apt-get", "dpkg-deb", "xz"]
+        Need::Lab => ["qemu-system-x86_64", "apt-get", "dpkg-deb", "setpriv", "xz"]
             .into_iter()
             .find_map(no_program),
     }
