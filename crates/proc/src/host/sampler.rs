@@ -1,8 +1,9 @@
-//! Reads the counters again until a reading agrees with itself.
+//! Reads the counters again until a reading agrees with itself and with the one before.
 //!
 //! `/proc/zoneinfo` prints nearly all counters of a node within microseconds, and is what the account stands on;
 //! `/proc/meminfo` adds what is only there. Much is in both: how far they disagree on that is how much
-//! moved between the one and the other.
+//! moved between the one and the other. What both miss together (pages between two lists, a zone that is just
+//! being given more memory) shows in the sum of the counters, which a host at rest does not change.
 
 use super::HostSample;
 use super::free::{Free, distance};
@@ -18,7 +19,7 @@ use plimsoll_units::{Bytes, PageSize, Pages};
 /// At most so many readings for one sample.
 const READINGS: u32 = 8;
 
-/// A reading whose files disagree by no more than this is taken at once: the kernel's counters lag by as much.
+/// A reading that moved by no more than this is taken at once: the kernel's counters lag by as much.
 const STILL: Bytes = Bytes::from_kib(128);
 
 /// Samples a host's counters through descriptors that stay open.
@@ -83,20 +84,23 @@ impl<'r> HostSampler<'r> {
         })
     }
 
-    /// The reading in which the files agree best; they keep its bytes.
+    /// The reading that moved least; the files keep its bytes.
     fn choose(&mut self) -> Result<Reading, ReadError> {
         let mut best = self.read()?;
-        let mut least = self.disagreement(&best);
         self.keep();
+        let mut least = None;
+        let mut before = self.counted(&best);
         for _ in 1..READINGS {
-            if least <= STILL {
-                break;
-            }
             let reading = self.read()?;
-            let disagreement = self.disagreement(&reading);
-            if disagreement < least {
-                (best, least) = (reading, disagreement);
+            let counted = self.counted(&reading);
+            let moved = self.disagreement(&reading) + distance(counted, before);
+            before = counted;
+            if least.is_none_or(|least| moved < least) {
+                (best, least) = (reading, Some(moved));
                 self.keep();
+            }
+            if moved <= STILL {
+                break;
             }
         }
         Ok(best)
@@ -135,6 +139,24 @@ impl<'r> HostSampler<'r> {
         if let Some(slabinfo) = &self.slabinfo {
             self.root.record(slabinfo.path, slabinfo.bytes());
         }
+    }
+
+    /// What the zones and nodes have together, each page once: pages that only change hands leave it as it is.
+    fn counted(&self, reading: &Reading) -> Bytes {
+        let Some(zoneinfo) = &reading.zoneinfo else {
+            return Bytes::ZERO;
+        };
+        let free = Free::of(&reading.meminfo, zoneinfo, self.page).map(Free::bytes);
+        let pages = [
+            zoneinfo.per_cpu_lists(),
+            zoneinfo.of_nodes(|n| n.nr_anon_pages),
+            zoneinfo.of_nodes(|n| n.nr_file_pages),
+            zoneinfo.of_nodes(|n| n.nr_slab_reclaimable),
+            zoneinfo.of_nodes(|n| n.nr_slab_unreclaimable),
+            zoneinfo.of_nodes(|n| n.nr_page_table_pages),
+        ];
+        let pages = pages.into_iter().flatten().map(|n| n.bytes(self.page));
+        free.into_iter().chain(pages).sum()
     }
 
     /// How far the two files are apart in what both have.
