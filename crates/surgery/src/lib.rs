@@ -9,7 +9,7 @@
 //! 4. [`freeze`] is for what is to stand still *without* us: a cgroup frozen, or SIGSTOP, decided and recorded
 //!    before it is done, so that a later process can undo it.
 //!
-//! Why in this order, and what each kernel mechanism was found to do: `docs/design/003-surgery.md`.
+//! Why in this order, and what each kernel mechanism was found to do: `docs/design/004-surgery.md`.
 
 pub mod freeze;
 pub mod holds;

@@ -23,7 +23,8 @@ pub enum StopError {
     /// `/proc` can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A thread stayed deep in the kernel.
+    /// A thread stayed deep in the kernel. It remains seized until our own thread ends, so a program that lives on
+    /// does surgery in a thread of its own.
     #[error("thread {tid} did not stop within {} ms: it is deep in the kernel (a disk or network file system that does not answer?)", waited.as_millis())]
     Busy {
         /// Which thread.

@@ -6,6 +6,7 @@ use plimsoll_surgery::freeze::{self, FrozenBy, Plan};
 use plimsoll_surgery::operate::Operation;
 use plimsoll_surgery::stop::StoppedTree;
 use plimsoll_surgery::tree::Extent;
+use plimsoll_sys::ptrace::{Options, Running, Stop};
 use plimsoll_sys::remote::Syscall;
 use plimsoll_testkit::{Victim, need};
 use std::time::Duration;
@@ -95,4 +96,56 @@ fn by_cgroup_v1() {
 #[test]
 fn by_sigstop() {
     freeze_all_kinds(FrozenBy::Sigstop);
+}
+
+/// What ptrace can do with a thread that a freezer holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Reach {
+    /// It comes to no ptrace stop.
+    Nothing,
+    /// It comes to a stop, but resumed from it executes nothing.
+    Stops,
+    /// It executes.
+    Executes,
+}
+
+fn reach(by: FrozenBy) -> Reach {
+    let root = Root::live();
+    let victim = Victim::start("nanosleep").unwrap();
+    let tree = stop(pid(&victim));
+    let plan = freeze::hold(&root, &tree, &[by], |_| Ok(())).unwrap();
+    let undo = Undo(&plan);
+    tree.release();
+    plan.confirm(&root, PATIENCE).unwrap();
+    at_rest(pid(&victim));
+    let target = victim.pid();
+    // In a thread of its own: what it can't let go of is let go by its end.
+    let tried = std::thread::spawn(move || {
+        let brief = Duration::from_millis(200);
+        let running = Running::seize(target, Options::SYSGOOD).unwrap();
+        let Stop::Stopped(stopped) = running.stop(brief, drop).unwrap() else {
+            return Reach::Nothing;
+        };
+        // Its sleep goes on by a system call, if it goes on.
+        match stopped
+            .resume_to_syscall()
+            .unwrap()
+            .wait_for(brief)
+            .unwrap()
+        {
+            Ok(_) => Reach::Executes,
+            Err(_) => Reach::Stops,
+        }
+    });
+    let reach = tried.join().unwrap();
+    drop(undo);
+    victim.end().unwrap();
+    reach
+}
+
+#[test]
+fn what_ptrace_reaches_in_a_freezer() {
+    need!(Root, CgroupV2, CgroupV1Freezer);
+    let expected = [Reach::Stops, Reach::Nothing, Reach::Executes];
+    assert_eq!(FrozenBy::ALL.map(reach), expected);
 }

@@ -179,8 +179,9 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// Stops it for a moment, because only a stopped thread can be let go while its tracer lives on; a thread
-    /// that won't stop now is let go by the kernel when our thread ends.
+    /// Stops it for a moment, because only a stopped thread can be let go while its tracer lives on. A thread that
+    /// won't stop now stays seized, and will stop once it leaves the kernel, until the kernel lets it go when
+    /// our thread ends: a program that lives on does its surgery in a thread of its own.
     fn drop(&mut self) {
         let again = Self::born(self.tid);
         // A clone of `self` in all but name; `stop` consumes it, and what comes back busy must not land here again.
