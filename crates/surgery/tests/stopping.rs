@@ -76,6 +76,27 @@ fn arguments_pass_through_memory_of_our_own() {
 }
 
 #[test]
+fn a_thread_on_another_stack_has_a_way_home_too() {
+    let victim = Victim::start("threads").unwrap();
+    let maps = || std::fs::read_to_string(format!("/proc/{}/maps", pid(&victim))).unwrap();
+    for _ in 0..20 {
+        let mut tree = stop(pid(&victim));
+        let before = maps();
+        let process = tree.processes.first_mut().unwrap();
+        let leader = process.threads.remove(0);
+        let mut operation = Operation::begin(&Root::live(), process).unwrap();
+        assert!(operation.survives_us());
+        let answer = operation.call("tell its pid", Syscall::new(libc::SYS_getpid, []));
+        assert_eq!(answer.unwrap(), u64::from(pid(&victim)));
+        drop(operation);
+        assert!(before == maps(), "a mapping was left behind");
+        process.threads.insert(0, leader);
+        tree.release();
+    }
+    victim.end().unwrap();
+}
+
+#[test]
 fn filters_sleep_while_we_call_and_wake_after() {
     need!(Root);
     let victim = Victim::start("seccomp").unwrap();
