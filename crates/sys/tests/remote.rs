@@ -1,8 +1,8 @@
 //! Remote calls in threads of every state: the victim must not notice.
 
-use plimsoll_sys::Span;
 use plimsoll_sys::ptrace::{Event, Options, Queue, Running, Stop, Stopped};
 use plimsoll_sys::remote::{Calls, Room, Site, Syscall};
+use plimsoll_sys::{Span, vm};
 use plimsoll_testkit::Victim;
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
@@ -122,5 +122,30 @@ fn job_control_stays_as_it_was() {
         std::thread::yield_now(); // let go, it stops again by itself
     }
     kill_process(pid, Signal::CONT).unwrap();
+    victim.end().unwrap();
+}
+
+/// In `r13` of the victim `rseq` while its sequence runs; `r12` is the address of its epoch then.
+const IN_SEQUENCE: u64 = 0x706c_696d_736f_6c6c;
+
+#[test]
+fn restartable_sequences_are_aborted() {
+    let victim = Victim::start("rseq").unwrap();
+    let pid = victim.pid();
+    let (site, room) = (site(pid), room(pid));
+    let mut cut = 0u64;
+    while cut < 200 {
+        let stopped = stop(pid);
+        let registers = stopped.registers().unwrap();
+        if registers.r13 == IN_SEQUENCE {
+            cut += 1;
+            vm::write(pid, registers.r12, &cut.to_ne_bytes()).unwrap();
+        }
+        let mut calls = Calls::begin(stopped, &site, room).unwrap();
+        calls
+            .call(Syscall::new(libc::SYS_getpid, []))
+            .unwrap()
+            .unwrap();
+    }
     victim.end().unwrap();
 }

@@ -6,6 +6,7 @@
 
 mod hold;
 mod raw;
+mod restartable;
 mod sleeps;
 mod work;
 
@@ -55,6 +56,7 @@ fn act(kind: &str) -> Result<Act, String> {
             raw::count_signal(libc::SIGUSR1);
             Box::new(sleeps::nanosleep_through_signals)
         }
+        "rseq" => Box::new(restartable::sequences()?),
         "work" => Box::new(work::checked()),
         "threads" => Box::new(work::threads()),
         "forks" => Box::new(work::forks),
