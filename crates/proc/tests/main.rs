@@ -8,5 +8,6 @@
 )]
 
 mod found;
+mod kernels;
 mod process;
 mod round_trips;
