@@ -1,5 +1,6 @@
 //! A program that surgery is tried on: it does one thing, over and over, and checks that it went as if nobody
-//! had touched it. Or it holds memory of one kind, to be looked for (see [`hold`]).
+//! had touched it. Or it holds memory of one kind, to be looked for, and may be told how much: `victim KIND [PART]`
+//! (see [`hold`]).
 //!
 //! `victim KIND` writes `ready`, does its thing until its standard input ends, then writes `ok` and a count and
 //! exits 0. At the first sign of interference it says what it saw and exits 1.
@@ -20,9 +21,14 @@ type Act = Box<dyn FnMut() -> Result<(), String>>;
 static ENDING: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
-    let kind = std::env::args().nth(1).unwrap_or_default();
+    let mut arguments = std::env::args().skip(1);
+    let kind = arguments.next().unwrap_or_default();
     if let Some(take) = hold::kind(&kind) {
-        return match hold::hold(take) {
+        let part = arguments.next().unwrap_or_else(|| "1".to_owned());
+        let Some(part) = hold::Part::parse(&part) else {
+            return fail(&format!("no part of anything: {part:?}"));
+        };
+        return match hold::hold(take, part) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string()),
         };

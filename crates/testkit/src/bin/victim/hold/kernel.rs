@@ -1,6 +1,6 @@
 //! Victims whose memory is the kernel's: names that do not exist, threads, BPF maps.
 
-use super::Held;
+use super::{Held, Part};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 /// Names that were looked up and are not there: a dentry each, until their directory goes.
 struct Absent {
-    names: u64,
+    names: u32,
     _dir: TempDir,
 }
 
@@ -18,13 +18,13 @@ const DENTRY_BYTES: u64 = 192;
 
 impl Held for Absent {
     fn bytes(&self) -> u64 {
-        self.names * DENTRY_BYTES
+        u64::from(self.names) * DENTRY_BYTES
     }
 }
 
 /// A million lookups that fail.
-pub(crate) fn negative_dentries() -> io::Result<Box<dyn Held>> {
-    let names = 1_000_000;
+pub(crate) fn negative_dentries(part: Part) -> io::Result<Box<dyn Held>> {
+    let names = part.of(1_000_000);
     let dir = tempfile::tempdir()?;
     for number in 0..names {
         let path = dir.path().join(number.to_string());
@@ -62,12 +62,12 @@ impl Drop for Threads {
 }
 
 /// 2000 threads that sleep.
-pub(crate) fn idle_threads() -> io::Result<Box<dyn Held>> {
+pub(crate) fn idle_threads(part: Part) -> io::Result<Box<dyn Held>> {
     let mut held = Threads {
         wake: Vec::new(),
         threads: Vec::new(),
     };
-    for _ in 0..2000 {
+    for _ in 0..part.of(2000) {
         let (wake, woken) = mpsc::channel::<()>();
         let sleep = move || {
             let _ = woken.recv(); // an error: the sender is gone, and that is the sign to end
@@ -93,8 +93,8 @@ impl Held for Map {
 }
 
 /// A BPF array of 256 MiB.
-pub(crate) fn bpf_array() -> io::Result<Box<dyn Held>> {
-    let (value_bytes, entries) = (4096, 65_536);
+pub(crate) fn bpf_array(part: Part) -> io::Result<Box<dyn Held>> {
+    let (value_bytes, entries) = (4096, part.of(65_536));
     Ok(Box::new(Map {
         bytes: u64::from(value_bytes) * u64::from(entries),
         _map: plimsoll_sys::bpf::array_map(value_bytes, entries)?,

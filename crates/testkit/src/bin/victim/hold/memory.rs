@@ -1,6 +1,6 @@
 //! Victims that fill pages of their own: files, anonymous, secret and shared memory.
 
-use super::{Held, corrupt};
+use super::{Held, Part, corrupt};
 use plimsoll_sys::{secretmem::Area, sysv_shm::Segment};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -18,7 +18,7 @@ struct Filled {
 }
 
 impl Filled {
-    fn new(parent: &Path, mib: usize) -> io::Result<Self> {
+    fn new(parent: &Path, mib: u32) -> io::Result<Self> {
         let dir = tempfile::tempdir_in(parent)?;
         let mut file = File::options()
             .read(true)
@@ -32,7 +32,7 @@ impl Filled {
         file.sync_all()?;
         Ok(Self {
             file,
-            bytes: (mib * MIB) as u64,
+            bytes: u64::from(mib) * MIB as u64,
             _dir: dir,
         })
     }
@@ -56,18 +56,19 @@ impl Held for Filled {
 }
 
 /// 2 GiB written to a file on disk, and on disk.
-pub(crate) fn page_cache() -> io::Result<Box<dyn Held>> {
-    Ok(Box::new(Filled::new(&std::env::temp_dir(), 2048)?))
+pub(crate) fn page_cache(part: Part) -> io::Result<Box<dyn Held>> {
+    let filled = Filled::new(&std::env::temp_dir(), part.of(2048))?;
+    Ok(Box::new(filled))
 }
 
 /// 1 GiB in a file on a tmpfs.
-pub(crate) fn tmpfs() -> io::Result<Box<dyn Held>> {
+pub(crate) fn tmpfs(part: Part) -> io::Result<Box<dyn Held>> {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
     let shm = Path::new("/dev/shm");
     if rustix::fs::statfs(shm)?.f_type != TMPFS_MAGIC {
         return Err(io::Error::other("/dev/shm is no tmpfs"));
     }
-    Ok(Box::new(Filled::new(shm, 1024)?))
+    Ok(Box::new(Filled::new(shm, part.of(1024))?))
 }
 
 /// Anonymous memory.
@@ -86,8 +87,8 @@ impl Held for Anon {
 }
 
 /// 2 GiB of anonymous memory.
-pub(crate) fn anon() -> io::Result<Box<dyn Held>> {
-    Ok(Box::new(Anon(vec![FILL; 2048 * MIB])))
+pub(crate) fn anon(part: Part) -> io::Result<Box<dyn Held>> {
+    Ok(Box::new(Anon(vec![FILL; mib(part.of(2048))])))
 }
 
 impl Held for Area {
@@ -103,8 +104,8 @@ impl Held for Area {
 }
 
 /// 256 MiB that the kernel does not map.
-pub(crate) fn secretmem() -> io::Result<Box<dyn Held>> {
-    let mut area = Area::new(256 * MIB)?;
+pub(crate) fn secretmem(part: Part) -> io::Result<Box<dyn Held>> {
+    let mut area = Area::new(mib(part.of(256)))?;
     area.bytes_mut().fill(FILL);
     Ok(Box::new(area))
 }
@@ -133,14 +134,18 @@ impl Drop for Orphan {
 }
 
 /// 512 MiB in a System V segment that was filled and left.
-pub(crate) fn sysv_orphan() -> io::Result<Box<dyn Held>> {
-    let size = 512 * MIB;
+pub(crate) fn sysv_orphan(part: Part) -> io::Result<Box<dyn Held>> {
+    let size = mib(part.of(512));
     let orphan = Orphan {
         segment: Segment::create(size)?,
         bytes: size as u64,
     };
     orphan.segment.fill(FILL)?;
     Ok(Box::new(orphan))
+}
+
+fn mib(count: u32) -> usize {
+    count as usize * MIB
 }
 
 /// Compared block by block, which is fast without optimisation too.

@@ -3,7 +3,7 @@
 //! Each takes its memory, writes `ready BYTES` (how much its owner must have grown by) and holds it until its
 //! standard input ends, so it never outlives its test. Then it checks what it can still see of it, gives
 //! everything back and writes `ok held`. Each kind is one that the kernel counts differently; sizes are
-//! those that the acceptance test of the account asks for.
+//! those that the acceptance test of the account asks for, or a part of them: `victim anon 8` takes an eighth.
 
 mod kernel;
 mod memory;
@@ -22,7 +22,22 @@ pub(crate) trait Held {
     }
 }
 
-pub(crate) type Take = fn() -> io::Result<Box<dyn Held>>;
+/// How much of the full size is taken: one part in so many.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part(u32);
+
+impl Part {
+    /// `None` where it is no number, or 0.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|part| *part > 0).map(Self)
+    }
+
+    fn of(self, full: u32) -> u32 {
+        full / self.0
+    }
+}
+
+pub(crate) type Take = fn(Part) -> io::Result<Box<dyn Held>>;
 
 const KINDS: &[(&str, Take)] = &[
     ("page-cache", memory::page_cache),
@@ -45,8 +60,8 @@ pub(crate) fn kind(name: &str) -> Option<Take> {
 }
 
 /// Takes memory and holds it until standard input ends.
-pub(crate) fn hold(take: Take) -> io::Result<()> {
-    let held = take()?;
+pub(crate) fn hold(take: Take, part: Part) -> io::Result<()> {
+    let held = take(part)?;
     println!("ready {}", held.bytes());
     io::stdin().read_to_end(&mut Vec::new())?;
     held.verify()?;

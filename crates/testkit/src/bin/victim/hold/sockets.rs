@@ -1,6 +1,6 @@
 //! Victims whose memory is in no counter: full pipes, socket pairs that nobody reads, packet rings.
 
-use super::{Held, corrupt};
+use super::{Held, Part, corrupt};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -38,11 +38,11 @@ impl Held for Queued {
 }
 
 /// 4000 pipes, each filled to its 64 KiB.
-pub(crate) fn pipes() -> io::Result<Box<dyn Held>> {
+pub(crate) fn pipes(part: Part) -> io::Result<Box<dyn Held>> {
     allow_descriptors(9000)?;
     let mut held = Queued::default();
     let block = vec![1; 64 << 10];
-    for _ in 0..4000 {
+    for _ in 0..part.of(4000) {
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::NONBLOCK)?;
         let queued = rustix::io::write(&writer, &block)? as u64;
         held.bytes += queued;
@@ -59,13 +59,13 @@ pub(crate) fn pipes() -> io::Result<Box<dyn Held>> {
 ///
 /// Of each such write the kernel puts 60 KiB into pages of their own, and the rest into heads
 /// (`unix_stream_sendmsg`: at most 32 KiB beyond a head of one page in each buffer).
-pub(crate) fn unix_pairs() -> io::Result<Box<dyn Held>> {
+pub(crate) fn unix_pairs(part: Part) -> io::Result<Box<dyn Held>> {
     const WRITES: u64 = 16;
     const RAW_BYTES_OF_A_WRITE: u64 = 60 << 10;
     allow_descriptors(3000)?;
     let mut held = Queued::default();
     let block = vec![1; 64 << 10];
-    for _ in 0..1000 {
+    for _ in 0..part.of(1000) {
         let (reader, mut writer) = UnixStream::pair()?;
         sockopt::set_socket_send_buffer_size_force(writer.as_fd(), 2 << 20)?;
         writer.set_nonblocking(true)?;
@@ -94,8 +94,8 @@ impl Held for Ring {
 }
 
 /// A packet socket with a receive ring of 256 MiB, bound to no protocol: nothing arrives.
-pub(crate) fn packet_ring() -> io::Result<Box<dyn Held>> {
-    let (block_bytes, blocks) = (1 << 20, 256);
+pub(crate) fn packet_ring(part: Part) -> io::Result<Box<dyn Held>> {
+    let (block_bytes, blocks) = (1 << 20, part.of(256));
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
     plimsoll_sys::packet::set_receive_ring(socket.as_fd(), block_bytes, blocks)?;
