@@ -8,6 +8,7 @@
 )]
 
 mod capture;
+mod guests;
 mod help;
 mod hostile;
 mod look;

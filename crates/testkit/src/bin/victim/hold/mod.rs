@@ -49,6 +49,7 @@ const KINDS: &[(&str, Take)] = &[
     ("secretmem", memory::secretmem),
     ("pipes", sockets::pipes),
     ("unix-pairs", sockets::unix_pairs),
+    ("tcp-pairs", sockets::tcp_pairs),
     ("packet-ring", sockets::packet_ring),
     ("sysv-orphan", memory::sysv_orphan),
 ];

@@ -1,12 +1,14 @@
-//! Victims whose memory is in no counter: full pipes, socket pairs that nobody reads, packet rings.
+//! Victims whose memory is in no counter: full pipes, sockets that nobody reads, packet rings.
 
 use super::{Held, Part, corrupt};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// What waits to be read in many pipes or sockets.
 #[derive(Default)]
@@ -77,6 +79,38 @@ pub(crate) fn unix_pairs(part: Part) -> io::Result<Box<dyn Held>> {
             reader: reader.into(),
             _writer: writer.into(),
             queued: WRITES * block.len() as u64,
+        });
+    }
+    Ok(Box::new(held))
+}
+
+/// 200 TCP connections over loopback with 1 MiB in each that nobody reads, written 64 KiB at a time.
+///
+/// All of it is in fragments of pages, but for heads that are a hundredth of it (`tcp_sendmsg_locked`).
+pub(crate) fn tcp_pairs(part: Part) -> io::Result<Box<dyn Held>> {
+    const WRITES: u64 = 16;
+    allow_descriptors(1000)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // Connections inherit it, and take in all that is sent.
+    sockopt::set_socket_recv_buffer_size_force(&listener, 4 << 20)?;
+    let mut held = Queued::default();
+    let block = vec![1; 64 << 10];
+    for _ in 0..part.of(200) {
+        let mut writer = TcpStream::connect(listener.local_addr()?)?;
+        let (reader, _) = listener.accept()?;
+        sockopt::set_socket_send_buffer_size_force(&writer, 2 << 20)?;
+        for _ in 0..WRITES {
+            writer.write_all(&block)?;
+        }
+        let queued = WRITES * block.len() as u64;
+        while rustix::io::ioctl_fionread(&reader)? < queued {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        held.bytes += queued;
+        held.ends.push(Ends {
+            reader: reader.into(),
+            _writer: writer.into(),
+            queued,
         });
     }
     Ok(Box::new(held))
