@@ -1,16 +1,16 @@
-//! `unsafe` has its homes, and every file of them says why.
+//! `unsafe` has one home, and every file of it says why.
 //!
 //! The workspace denies `unsafe_code`; a file opts in with `#![allow(unsafe_code)]`. Opt-ins are accepted in
-//! `crates/sys`, and in the victims of `crates/testkit`, in files whose documentation has a `# Safety` header;
-//! and every crate must take part in the workspace's lints, or the denial would not reach it.
+//! `crates/sys` alone, in files whose documentation has a `# Safety` header; and every crate must take part in
+//! the workspace's lints, or the denial would not reach it.
 
 use crate::metadata::Metadata;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The crates that may contain `unsafe`: the one that ships, and the victims that tests maltreat.
-const HOMES: [&str; 2] = ["sys", "testkit"];
+/// The only crate that may contain `unsafe`.
+const HOME: &str = "sys";
 
 /// Looks at every source file and manifest of the workspace.
 ///
@@ -35,7 +35,7 @@ pub(crate) fn check(metadata: &Metadata) -> Result<()> {
         }
     }
     if !faults.is_empty() {
-        bail!("the homes of unsafe:\n  {}", faults.join("\n  "));
+        bail!("the home of unsafe:\n  {}", faults.join("\n  "));
     }
     Ok(())
 }
@@ -53,8 +53,8 @@ fn fault(room: &str, source: &str) -> Option<&'static str> {
     });
     if !opts_in {
         None
-    } else if !HOMES.contains(&room) {
-        Some("allows unsafe outside its homes")
+    } else if room != HOME {
+        Some("allows unsafe outside its home")
     } else if !source.contains("//! # Safety") {
         Some("allows unsafe without a `//! # Safety` header")
     } else {
@@ -94,6 +94,7 @@ mod tests {
             ("sys", with_reason, true),
             ("sys", without, false),
             ("proc", with_reason, false),
+            ("testkit", with_reason, false),
             ("proc", "    #[expect(dead_code, unsafe_code)]\n", false),
             ("proc", "// #![allow(unsafe_code)] is for sys\n", true),
             ("proc", "fn main() {}\n", true),

@@ -6,11 +6,11 @@
 //! exits 0. At the first sign of interference it says what it saw and exits 1.
 
 mod hold;
-mod raw;
-mod restartable;
 mod sleeps;
 mod work;
 
+use plimsoll_sys::restartable::{Outcome, Restartable};
+use plimsoll_sys::{seccomp, signal};
 use std::io::Read;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     println!("ready");
     match repeat(act) {
         Ok(count) => {
-            println!("ok {count} signals {}", raw::signals_seen());
+            println!("ok {count} signals {}", signal::counted());
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error),
@@ -59,18 +59,27 @@ fn act(kind: &str) -> Result<Act, String> {
         "poll" => Box::new(sleeps::poll()?),
         "epoll" => Box::new(sleeps::epoll()?),
         "signals" => {
-            raw::count_signal(libc::SIGUSR1);
+            signal::count(libc::SIGUSR1).map_err(|error| error.to_string())?;
             Box::new(sleeps::nanosleep_through_signals)
         }
-        "rseq" => Box::new(restartable::sequences()?),
+        "rseq" => Box::new(sequences()?),
         "work" => Box::new(work::checked()),
         "threads" => Box::new(work::threads()),
         "forks" => Box::new(work::forks),
         "seccomp" => {
-            raw::forbid_getppid()?;
+            seccomp::deny(libc::SYS_getppid).map_err(|error| error.to_string())?;
             Box::new(sleeps::nanosleep)
         }
         _ => return Err(format!("no such victim: {kind:?}")),
+    })
+}
+
+/// A victim whose act is one restartable sequence.
+fn sequences() -> Result<impl FnMut() -> Result<(), String>, String> {
+    let restartable = Restartable::new().ok_or("this C library registers no rseq area")?;
+    Ok(move || match restartable.run() {
+        Outcome::CommittedLate => Err("a restartable sequence went on after a stop".to_owned()),
+        Outcome::Committed | Outcome::Aborted => Ok(()),
     })
 }
 

@@ -29,9 +29,9 @@ pub(crate) fn nanosleep() -> Result<(), String> {
 
 /// Signals may end this sleep, nothing else may.
 pub(crate) fn nanosleep_through_signals() -> Result<(), String> {
-    let before = crate::raw::signals_seen();
+    let before = plimsoll_sys::signal::counted();
     match rustix::thread::nanosleep(&NAP) {
-        NanosleepRelativeResult::Interrupted(_) if crate::raw::signals_seen() == before => {
+        NanosleepRelativeResult::Interrupted(_) if plimsoll_sys::signal::counted() == before => {
             Err("nanosleep was interrupted by no signal".to_owned())
         }
         _ => Ok(()),

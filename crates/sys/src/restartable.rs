@@ -1,4 +1,5 @@
-//! A restartable sequence (`rseq(2)`) that takes long, so that surgery cuts through it.
+//! A restartable sequence (`rseq(2)`) that takes long, so that it is cut through: what
+//! [`remote`](crate::remote) has to leave right is tried on it.
 //!
 //! It reads an epoch at its beginning and again at its end. Whoever stops the process may raise the epoch: a sequence
 //! that is preempted in between must be aborted, so one that ends with another epoch went on when it must not.
@@ -19,16 +20,45 @@ const SIGNATURE: u32 = 0x5305_3053;
 
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 
-/// A victim whose act is one sequence.
-pub(crate) fn sequences() -> Result<impl FnMut() -> Result<(), String>, String> {
-    let offset = rseq_offset().ok_or("this C library registers no rseq area")?;
-    Ok(move || match sequence(offset) {
-        1 => Err("a restartable sequence went on after a stop".to_owned()),
-        _ => Ok(()),
-    })
+/// How a sequence ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ran through.
+    Committed,
+    /// It ran through, and the epoch is another: it went on when it must not.
+    CommittedLate,
+    /// It was aborted.
+    Aborted,
 }
 
-/// Where glibc keeps the area, from the thread pointer (glibc 2.35).
+/// Runs sequences in the thread that asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Restartable {
+    /// Where the C library keeps its area, from the thread pointer.
+    offset: isize,
+}
+
+impl Restartable {
+    /// `None` where the C library registers no area.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        Some(Self {
+            offset: rseq_offset()?,
+        })
+    }
+
+    /// One sequence.
+    #[must_use]
+    pub fn run(self) -> Outcome {
+        match sequence(self.offset) {
+            0 => Outcome::Committed,
+            1 => Outcome::CommittedLate,
+            _ => Outcome::Aborted,
+        }
+    }
+}
+
+/// `__rseq_offset` (glibc 2.35).
 fn rseq_offset() -> Option<isize> {
     // SAFETY: a name that ends in zero; the result is null, or the address of glibc's `const ptrdiff_t`.
     unsafe {
@@ -82,4 +112,19 @@ fn sequence(offset: isize) -> u64 {
         );
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_commit_or_are_aborted() {
+        let Some(restartable) = Restartable::new() else {
+            return; // not glibc 2.35
+        };
+        let outcomes: Vec<_> = (0..200).map(|_| restartable.run()).collect();
+        assert!(outcomes.contains(&Outcome::Committed));
+        assert!(!outcomes.contains(&Outcome::CommittedLate));
+    }
 }
