@@ -23,7 +23,7 @@ use plimsoll_units::{Bytes, PageSize};
 
 /// The owner of raw pages in socket buffers.
 pub(super) fn buffers(found: &Found, sample: &HostSample<'_>) -> Option<Outside> {
-    let slab = SkbSlab::of(sample)?;
+    let slab = SkbSlab::of(sample)?.without_pipes(found.pipes.count);
     let raw = raw_pages(found, slab, sample.page).into_iter();
     let parts = raw.map(|(family, bytes)| (name_of(family).to_owned(), bytes));
     outside("socket_buffers", named(parts))
