@@ -102,6 +102,51 @@ fn of_nothing_there_is_nothing() {
     assert!(unseen(&accounted).contains(&"the size of the host's RAM"));
 }
 
+/// The files of a guest under load, read one after the other while it went on; without its log of boot.
+macro_rules! files_of {
+    ($kernel:literal) => {{
+        macro_rules! fixture {
+            ($kind:literal) => {
+                include_str!(concat!(
+                    "../../../proc/fixtures/",
+                    $kind,
+                    "-",
+                    $kernel,
+                    ".txt"
+                ))
+                .to_owned()
+            };
+        }
+        Files {
+            meminfo: fixture!("meminfo"),
+            zoneinfo: Some(fixture!("zoneinfo")),
+            slabinfo: Some(fixture!("slabinfo")),
+            vmstat: Some(fixture!("vmstat")),
+            vmallocinfo: Some(fixture!("vmallocinfo")),
+            kmsg: None,
+        }
+    }};
+}
+
+#[test]
+fn files_of_other_kernels_close() {
+    let kib = |kib| Some(Bytes::from_kib(kib));
+    for (kernel, files, [anon, page_tables, kernel_stacks]) in [
+        ("6.1", files_of!("6.1"), [64_760, 360, 832]),
+        ("6.12", files_of!("6.12"), [65_604, 720, 960]),
+    ] {
+        let accounted = files.account(&Discovered::default());
+        assert!(sums_up(&accounted), "{kernel}");
+        let left_over = accounted.host.unattributed_bytes;
+        assert!((0..4 << 20).contains(&left_over), "{kernel}: {left_over}");
+        assert_eq!(bytes(&accounted, "anon"), kib(anon), "{kernel}");
+        let tables = bytes(&accounted, "page_tables");
+        assert_eq!(tables, kib(page_tables), "{kernel}");
+        let stacks = bytes(&accounted, "kernel_stacks");
+        assert_eq!(stacks, kib(kernel_stacks), "{kernel}");
+    }
+}
+
 #[test]
 fn without_privilege_it_is_coarser_and_says_so() {
     let zoneinfo = Some(ZONEINFO.to_owned());
