@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod kcmp;
 pub mod packet;
 pub mod pagemap;
+pub mod playground;
 pub mod ptrace;
 pub mod region;
 pub mod remote;

@@ -6,6 +6,7 @@
 //! exits 0. At the first sign of interference it says what it saw and exits 1.
 
 mod hold;
+mod memory;
 mod sleeps;
 mod work;
 
@@ -64,6 +65,7 @@ fn act(kind: &str) -> Result<Act, String> {
         }
         "rseq" => Box::new(sequences()?),
         "work" => Box::new(work::checked()),
+        "memory" => Box::new(memory::memory()?),
         "threads" => Box::new(work::threads()),
         "forks" => Box::new(work::forks),
         "seccomp" => {

@@ -73,3 +73,8 @@ pub(crate) fn epoll() -> Result<impl FnMut() -> Result<(), String>, String> {
         }
     })
 }
+
+/// A short sleep, whatever becomes of it.
+pub(crate) fn nap() {
+    std::thread::sleep(std::time::Duration::from_millis(1));
+}
