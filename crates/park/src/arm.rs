@@ -6,7 +6,9 @@
 //! ends the memory that it serves.
 
 use crate::ParkError;
+use plimsoll_proc::Root;
 use plimsoll_surgery::operate::Operation;
+use plimsoll_surgery::stop::StoppedProcess;
 use plimsoll_sys::remote::Syscall;
 use plimsoll_sys::uffd::{CreateFlags, DEVICE, Features, IOC_NEW, Uffd};
 use rustix::fd::AsFd;
@@ -61,7 +63,7 @@ fn by_device(operation: &mut Operation<'_>, flags: u64) -> Result<Result<u64, Er
 }
 
 /// Closes a descriptor in the target.
-pub(crate) fn close(operation: &mut Operation<'_>, fd: u64) -> Result<(), ParkError> {
+fn close(operation: &mut Operation<'_>, fd: u64) -> Result<(), ParkError> {
     operation
         .try_call(Syscall::new(libc::SYS_close, [fd]))?
         .ok();
@@ -77,14 +79,41 @@ pub(crate) fn take(pid: u32, number: i32) -> Result<Uffd, ParkError> {
     })
 }
 
-/// Our own duplicate of a descriptor that has been in use. `None` where there is no userfaultfd of this number any
-/// more: the process has called `execve(2)`.
-pub(crate) fn take_again(pid: u32, number: i32) -> Result<Option<Uffd>, ParkError> {
-    let link = std::fs::read_link(format!("/proc/{pid}/fd/{number}"));
-    if !link.is_ok_and(|link| link.as_os_str() == "anon_inode:[userfaultfd]") {
-        return Ok(None);
+/// Our own duplicate of a descriptor that has been in use.
+pub(crate) fn take_again(pid: u32, number: i32) -> Result<Uffd, ParkError> {
+    Ok(Uffd::resumed(duplicate(pid, number)?, FEATURES))
+}
+
+/// The numbers of all userfaultfds that a process holds. One that is parked had none before, so all are ours, whatever
+/// was written down when its plimsoll was killed.
+pub(crate) fn held(root: &Root, pid: u32) -> Result<Vec<i32>, ParkError> {
+    let names = match root.list(format!("proc/{pid}/fd")) {
+        Err(error) if error.is_gone() => return Ok(Vec::new()),
+        names => names?,
+    };
+    let is_one = |name: &std::ffi::OsString| {
+        let link = std::fs::read_link(std::path::Path::new(&format!("/proc/{pid}/fd")).join(name));
+        link.is_ok_and(|link| link.as_os_str() == "anon_inode:[userfaultfd]")
+    };
+    let number = |name: std::ffi::OsString| name.to_str()?.parse().ok();
+    Ok(names
+        .into_iter()
+        .filter(is_one)
+        .filter_map(number)
+        .collect())
+}
+
+/// Closes all of them in a process that stands.
+pub(crate) fn close_all(root: &Root, process: &mut StoppedProcess) -> Result<(), ParkError> {
+    let held = held(root, process.name.pid)?;
+    if held.is_empty() {
+        return Ok(());
     }
-    Ok(Some(Uffd::resumed(duplicate(pid, number)?, FEATURES)))
+    let mut operation = Operation::begin(root, process)?;
+    for fd in held.into_iter().filter_map(|fd| u64::try_from(fd).ok()) {
+        close(&mut operation, fd)?;
+    }
+    Ok(())
 }
 
 fn duplicate(pid: u32, number: i32) -> Result<rustix::fd::OwnedFd, ParkError> {

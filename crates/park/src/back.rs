@@ -13,7 +13,6 @@ use crate::store::{Slot, Store};
 use crate::view::View;
 use crate::{ParkError, swap};
 use plimsoll_proc::Root;
-use plimsoll_surgery::operate::Operation;
 use plimsoll_surgery::stop::{StopError, StoppedTree};
 use plimsoll_surgery::tree::Extent;
 use plimsoll_sys::Span;
@@ -126,14 +125,11 @@ fn forget(entry: Entry, record: &Record) -> Result<(), ParkError> {
     }
     fault_point("store-removed");
     entry.remove()?;
+    fault_point("forgotten");
     Ok(())
 }
 
-/// A directory that holds no store (parking had only chosen a disk) is left alone.
 fn remove_store(dir: &Path) -> Result<(), ParkError> {
-    if !dir.join("pages").exists() {
-        return Ok(());
-    }
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(crate::store::StoreError::io("remove", dir)(error).into())
@@ -172,7 +168,7 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
         Ok(())
     };
     let returned_bytes = match &record.means {
-        Means::Store { dir } if dir.join("pages").exists() => {
+        Means::Store { dir } if is_armed(root, &record)? => {
             let store = open_store(dir)?;
             from_store(root, &entry, &record, &store, &mut thaw, &mut None)?
         }
@@ -188,12 +184,40 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
         }
     };
     fault_point("returned");
+    for member in &record.processes {
+        close_leftovers(root, member.name.pid)?;
+    }
     forget(entry, &record)?;
     Ok(Resumed {
         record,
         returned_bytes,
         running_after,
     })
+}
+
+/// Whether any process of the tree has memory that is armed: only then pages of it may be in the store alone.
+fn is_armed(root: &Root, record: &Record) -> Result<bool, ParkError> {
+    for member in &record.processes {
+        if member.name.lives(root)? && !Plan::read(root, member.name.pid)?.armed.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Closes descriptors that were made in a process and never put to use, or disarmed and not yet closed.
+fn close_leftovers(root: &Root, pid: u32) -> Result<(), ParkError> {
+    if arm::held(root, pid)?.is_empty() {
+        return Ok(());
+    }
+    match StoppedTree::stop(root, pid, Extent::Only, STOP_TIMEOUT) {
+        Err(StopError::Gone { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(mut tree) => tree
+            .processes
+            .iter_mut()
+            .try_for_each(|process| arm::close_all(root, process)),
+    }
 }
 
 /// Brings everything back into a tree that still stands, after parking it failed; then it runs on.
@@ -211,11 +235,14 @@ pub(crate) fn undo(
     }
     let mut tree = Some(tree);
     if let Means::Store { dir } = &record.means
-        && dir.join("pages").exists()
+        && is_armed(root, record)?
     {
         let store = open_store(dir)?;
         // It stands: nothing can happen while its pages come back.
         from_store(root, entry, record, &store, &mut || Ok(()), &mut tree)?;
+    }
+    for process in tree.iter_mut().flat_map(|tree| &mut tree.processes) {
+        arm::close_all(root, process)?;
     }
     drop(tree);
     if let Means::Store { dir } = &record.means {
@@ -227,7 +254,6 @@ pub(crate) fn undo(
 /// What the pages of a space are brought back with.
 struct Return<'r> {
     root: &'r Root,
-    record: &'r Record,
     store: &'r Store,
     page_size: PageSize,
 }
@@ -250,7 +276,6 @@ fn from_store(
     })?;
     let back = Return {
         root,
-        record,
         store,
         page_size,
     };
@@ -279,19 +304,22 @@ fn spaces(root: &Root, entry: &Entry, record: &Record) -> Result<Vec<Space>, Par
     let mut spaces = Vec::new();
     for (slot, member) in (0..).zip(&record.processes) {
         let pid = member.name.pid;
-        let (Some(number), true) = (member.uffd, member.name.lives(root)?) else {
+        if !member.name.lives(root)? {
+            continue;
+        }
+        let armed = Plan::read(root, pid)?.armed;
+        // No descriptor: it called `execve(2)`. Nothing armed: there is nothing to bring back.
+        let Some(number) = arm::held(root, pid)?.pop().filter(|_| !armed.is_empty()) else {
             continue;
         };
-        let Some(uffd) = arm::take_again(pid, number)? else {
-            continue;
-        };
+        let uffd = arm::take_again(pid, number)?;
         let everywhere = View::parked([Span {
             start: 0,
             end: u64::MAX,
         }]);
         let space = Space::new(Slot(slot), Some(pid), uffd, everywhere, entry.logs(slot));
         let space = space.map_err(|error| failed("listen to", pid)(errno(&error)))?;
-        space.wake(Plan::read(root, pid)?.armed);
+        space.wake(armed);
         spaces.push(space);
     }
     Ok(spaces)
@@ -333,14 +361,9 @@ impl Return<'_> {
                 .map_err(failed("disarm", pid))?;
         }
         fault_point("disarmed");
-        let member = self.record.processes.get(space.slot().0 as usize);
-        let number = member.and_then(|member| member.uffd);
-        let process = tree
-            .processes
-            .iter_mut()
-            .find(|process| process.name.pid == pid);
-        if let (Some(process), Some(Ok(fd))) = (process, number.map(u64::try_from)) {
-            arm::close(&mut Operation::begin(self.root, process)?, fd)?;
+        let standing = tree.processes.iter_mut();
+        for process in standing.filter(|process| process.name.pid == pid) {
+            arm::close_all(self.root, process)?;
         }
         fault_point("closed");
         Ok(true)

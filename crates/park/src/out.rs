@@ -7,7 +7,7 @@ use crate::fault_point::fault_point;
 use crate::plan::{Plan, Stays};
 use crate::runtime::{Entry, Means, Member, Record, Runtime, State, VERSION};
 use crate::shed::{Shedding, Tree};
-use crate::store::{Codec, Identity, Parked, Place, Slot, Store, Writer};
+use crate::store::{Codec, Identity, Parked, Place, Planned, Slot, Store, Writer};
 use crate::{ParkError, arm, back, swap};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze::{self, FrozenBy};
@@ -17,7 +17,7 @@ use plimsoll_surgery::tree::{Extent, ProcessName};
 use plimsoll_units::{Bytes, PageSize};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// How long the tree may take to come to a stand.
@@ -92,17 +92,30 @@ fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
     fault_point("stopped");
     let page_size = page_size(order.root)?;
     let mut plans = look(order.root, &tree, page_size)?;
-    let (means, because) = choose(order, &tree, &plans)?;
-    let mut record = record(order.root, &tree, means)?;
+    let (way, because) = choose(order, &tree, &plans)?;
+    let mut record = record(order.root, &tree, way.means())?;
     entry.write(&record)?;
     fault_point("recorded");
 
-    let moved = match record.means.clone() {
-        Means::Swap => by_swap(order, &mut tree, &mut record, &mut plans),
-        Means::Store { .. } => {
-            by_store(order, &mut tree, entry, &mut record, &mut plans, page_size)
+    let moved = match &way {
+        Way::Swap => by_swap(order, &mut tree, &mut record, &mut plans),
+        Way::Store(store, worst_bytes) => {
+            let store = (store, *worst_bytes);
+            by_store(
+                order,
+                &mut tree,
+                entry,
+                &mut record,
+                &mut plans,
+                store,
+                page_size,
+            )
         }
     };
+    let moved = moved.and_then(|()| match order.interrupted.load(Ordering::Relaxed) {
+        true => Err(ParkError::Interrupted),
+        false => Ok(()),
+    });
     let frozen = moved.and_then(|()| hold(order.root, &tree, entry, &mut record));
     if let Err(why) = frozen {
         return Err(put_back(order.root, tree, entry, &record, why));
@@ -137,7 +150,7 @@ fn look(root: &Root, tree: &StoppedTree, page_size: PageSize) -> Result<Vec<Plan
     for process in &tree.processes {
         let pid = process.name.pid;
         let mut plan = Plan::read(root, pid)?;
-        if !plan.armed.is_empty() {
+        if !plan.armed.is_empty() || !arm::held(root, pid)?.is_empty() {
             return Err(ParkError::UsesUserfaultfd { pid });
         }
         let mut stands_on = Vec::with_capacity(process.threads.len() * 2);
@@ -153,12 +166,30 @@ fn look(root: &Root, tree: &StoppedTree, page_size: PageSize) -> Result<Vec<Plan
     Ok(plans)
 }
 
-/// Chooses the means, and makes the store if it is to be one.
+/// The means, with what is known before anything is done.
+enum Way {
+    Swap,
+    /// A store that is to be made, and what it takes at worst.
+    Store(Planned, u64),
+}
+
+impl Way {
+    fn means(&self) -> Means {
+        match self {
+            Self::Swap => Means::Swap,
+            Self::Store(planned, _) => Means::Store {
+                dir: planned.dir.clone(),
+            },
+        }
+    }
+}
+
+/// Chooses the means; nothing is made yet.
 fn choose(
     order: &Order<'_>,
     tree: &StoppedTree,
     plans: &[Plan],
-) -> Result<(Means, Option<String>), ParkError> {
+) -> Result<(Way, Option<String>), ParkError> {
     let needed_bytes = swap::anonymous_bytes(order.root, tree)?;
     let free_bytes = swap::free_bytes(order.root)?;
     let fits = free_bytes >= needed_bytes;
@@ -167,19 +198,25 @@ fn choose(
             needed_bytes,
             free_bytes,
         }),
-        Wanted::Swap => Ok((Means::Swap, None)),
+        Wanted::Swap => Ok((Way::Swap, None)),
         Wanted::Auto if fits => {
             let why = format!("{} of swap are free", Bytes(free_bytes));
-            Ok((Means::Swap, Some(why)))
+            Ok((Way::Swap, Some(why)))
         }
         wanted => {
             if plans.iter().all(|plan| plan.movable.is_empty()) {
                 return Err(ParkError::Nothing(order.pid));
             }
             let room = order.place.choose(needed_bytes)?;
+            let top = tree
+                .processes
+                .first()
+                .ok_or(ParkError::NoProcess(order.pid))?
+                .name;
             let why = format!("only {} of swap are free", Bytes(free_bytes));
+            let planned = room.plan(top.pid, top.start_ticks)?;
             Ok((
-                Means::Store { dir: room.root },
+                Way::Store(planned, needed_bytes),
                 (wanted == Wanted::Auto).then_some(why),
             ))
         }
@@ -240,16 +277,11 @@ fn by_store(
     entry: &Entry,
     record: &mut Record,
     plans: &mut [Plan],
+    (planned, worst_bytes): (&Planned, u64),
     page_size: PageSize,
 ) -> Result<(), ParkError> {
-    let needed_bytes = swap::anonymous_bytes(order.root, tree)?;
-    let room = order.place.choose(needed_bytes)?;
     let identity = identity(order.root, tree, record, page_size)?;
-    let mut writer = Writer::create(&room, &identity, order.codec, needed_bytes)?;
-    record.means = Means::Store {
-        dir: writer.dir().to_owned(),
-    };
-    entry.write(record)?;
+    let mut writer = Writer::create(planned, &identity, order.codec, worst_bytes)?;
     fault_point("store-made");
     let source = Tree {
         pids: tree
@@ -282,7 +314,7 @@ fn by_store(
             interrupted: order.interrupted,
             progress: &mut |bytes| {
                 gone_bytes += bytes;
-                progress(gone_bytes, needed_bytes);
+                progress(gone_bytes, worst_bytes);
             },
         }
         .run(plan, &mut writer, &entry.logs(slot))?;

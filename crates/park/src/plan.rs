@@ -42,8 +42,11 @@ pub enum Stays {
 /// The mappings of a process, sorted.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Mappings whose exclusive pages can go, in order.
+    /// Mappings whose exclusive pages can go, in order. They are armed whole: arming a part would cut a mapping in two,
+    /// and the process could not `mremap(2)` it as one.
     pub movable: Vec<Span>,
+    /// Pages of them that stay, in order, without overlap.
+    pub kept: Vec<Span>,
     /// Mappings that are armed already.
     pub armed: Vec<Span>,
     /// Resident bytes that stay.
@@ -96,36 +99,52 @@ impl Plan {
         }
     }
 
-    /// Takes the pages around these addresses (a thread's stack pointer and its thread pointer) out of what can go.
+    /// Keeps the pages around these addresses: a thread's stack pointer and its thread pointer.
     pub fn keep(&mut self, addresses: impl IntoIterator<Item = u64>, page_size: u64) {
-        for address in addresses {
-            let page = address - address % page_size;
-            let kept = Span {
-                start: page.saturating_sub(page_size),
-                end: page.saturating_add(page_size.saturating_mul(2)),
-            };
-            let mut rest = Vec::with_capacity(self.movable.len() + 1);
-            for span in self.movable.drain(..) {
-                match span.intersection(kept) {
-                    None => rest.push(span),
-                    Some(both) => {
-                        let around = [
-                            Span {
-                                end: both.start,
-                                ..span
-                            },
-                            Span {
-                                start: both.end,
-                                ..span
-                            },
-                        ];
-                        rest.extend(around.into_iter().filter(|part| !part.is_empty()));
-                        *self.left.entry(Stays::ThreadState).or_default() += Bytes(both.len());
-                    }
+        let mut wanted: Vec<Span> = addresses
+            .into_iter()
+            .map(|address| {
+                let page = address - address % page_size;
+                Span {
+                    start: page.saturating_sub(page_size),
+                    end: page.saturating_add(page_size.saturating_mul(2)),
+                }
+            })
+            .collect();
+        wanted.sort_unstable();
+        for span in wanted {
+            match self.kept.last_mut() {
+                Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
+                _ => self.kept.push(span),
+            }
+        }
+        let both = self.kept.iter().flat_map(|kept| {
+            let movable = self.movable.iter();
+            movable.filter_map(|span| span.intersection(*kept))
+        });
+        let bytes = both.map(Span::len).sum();
+        *self.left.entry(Stays::ThreadState).or_default() += Bytes(bytes);
+    }
+
+    /// The parts of `span` that are not kept.
+    pub fn without_kept(&self, span: Span) -> impl Iterator<Item = Span> + use<'_> {
+        let after = self.kept.partition_point(|kept| kept.end <= span.start);
+        let mut ahead = self.kept.iter().skip(after).copied();
+        let mut at = span.start;
+        std::iter::from_fn(move || {
+            while at < span.end {
+                let hole = ahead.next().filter(|kept| kept.start < span.end);
+                let part = Span {
+                    start: at,
+                    end: hole.map_or(span.end, |kept| kept.start),
+                };
+                at = hole.map_or(span.end, |kept| kept.end);
+                if !part.is_empty() {
+                    return Some(part);
                 }
             }
-            self.movable = rest;
-        }
+            None
+        })
     }
 }
 
@@ -232,13 +251,11 @@ mod tests {
             movable: vec![Span::new(0x10000, 0x10000)],
             ..Plan::default()
         };
-        plan.keep([0x15123], 0x1000);
-        assert_eq!(
-            plan.movable,
-            [Span::new(0x10000, 0x4000), Span::new(0x17000, 0x9000)]
-        );
-        assert_eq!(plan.left[&Stays::ThreadState], Bytes(0x3000));
-        plan.keep([0x1f000], 0x1000);
-        assert_eq!(plan.movable[1], Span::new(0x17000, 0x7000));
+        plan.keep([0x1f000, 0x15123, 0x16000, 0x90000], 0x1000);
+        assert_eq!(plan.left[&Stays::ThreadState], Bytes(0x6000));
+        let go: Vec<Span> = plan.without_kept(plan.movable[0]).collect();
+        assert_eq!(go, [Span::new(0x10000, 0x4000), Span::new(0x18000, 0x6000)]);
+        let go: Vec<Span> = plan.without_kept(Span::new(0x14000, 0x2000)).collect();
+        assert_eq!(go, []);
     }
 }

@@ -139,13 +139,16 @@ impl Shedding<'_, '_> {
             }
             Page::Zero | Page::File => return Ok(()),
         }
-        let mut at = run.span.start;
-        while at < run.span.end {
-            let bytes = (run.span.end - at).min(SLICE_BYTES as u64);
-            group.add(self.slot, mapping, at, bytes);
-            at += bytes;
-            if group.bytes >= GROUP_BYTES {
-                self.flush(group, writer, dropping)?;
+        let going: Vec<Span> = plan.without_kept(run.span).collect();
+        for part in going {
+            let mut at = part.start;
+            while at < part.end {
+                let bytes = (part.end - at).min(SLICE_BYTES as u64);
+                group.add(self.slot, mapping, at, bytes);
+                at += bytes;
+                if group.bytes >= GROUP_BYTES {
+                    self.flush(group, writer, dropping)?;
+                }
             }
         }
         Ok(())

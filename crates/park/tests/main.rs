@@ -2,3 +2,7 @@
 
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod surgeon;
+#[cfg(test)]
+mod tree;

@@ -1,8 +1,8 @@
 //! The store keeps its promises: what comes back is what went in, or an error; never another page.
 
 use plimsoll_park::store::{
-    Codec, FrameReader, Identity, PageSource, Pages, Parked, Place, Room, SLICE_BYTES, Slice, Slot,
-    Store, StoreError, Writer,
+    Codec, FrameReader, Identity, PageSource, Pages, Parked, Place, Planned, SLICE_BYTES, Slice,
+    Slot, Store, StoreError, Writer,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -83,14 +83,14 @@ fn identity() -> Identity {
     }
 }
 
-fn room(dir: &Path) -> Room {
+fn planned(dir: &Path) -> Planned {
     let place = Place::new(vec![dir.join("root")]).even_in_memory();
-    place.choose(0).unwrap()
+    place.choose(0).unwrap().plan(100, 7).unwrap()
 }
 
 /// Stores all of `memory`, in groups of `group` slices; finishes it or leaves it as a kill would.
 fn store(dir: &Path, memory: &Memory, codec: Codec, group: usize, finish: bool) -> PathBuf {
-    let mut writer = Writer::create(&room(dir), &identity(), codec, 0).unwrap();
+    let mut writer = Writer::create(&planned(dir), &identity(), codec, 0).unwrap();
     for slices in memory.slices().chunks(group) {
         writer.pack(memory, slices).unwrap();
     }
@@ -281,7 +281,7 @@ fn pages_shared_by_fork_are_stored_once() {
             .0
             .insert((0, page * PAGE), 2 + u8::try_from(page % 100).unwrap() * 2);
     }
-    let mut writer = Writer::create(&room(dir.path()), &identity(), Codec::None, 0).unwrap();
+    let mut writer = Writer::create(&planned(dir.path()), &identity(), Codec::None, 0).unwrap();
     writer.pack(&memory, &memory.slices()).unwrap();
     let shared = Slice {
         slot: Slot(1),
@@ -306,7 +306,7 @@ fn pages_shared_by_fork_are_stored_once() {
 #[test]
 fn a_tree_that_cannot_be_read_is_not_parked() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = Writer::create(&room(dir.path()), &identity(), Codec::Lz4, 0).unwrap();
+    let mut writer = Writer::create(&planned(dir.path()), &identity(), Codec::Lz4, 0).unwrap();
     writer.pack(&small(), &small().slices()).unwrap();
     let absent = Slice {
         slot: Slot(2),

@@ -33,6 +33,6 @@ pub use error::StoreError;
 pub use format::{Codec, FRAME_BYTES, Identity, Parked, SLICE_BYTES, Slot};
 pub use index::Located;
 pub use journal::{Journal, Step};
-pub use place::{Listed, Place, Room, list};
+pub use place::{Listed, Place, Planned, Room, list};
 pub use read::{FrameReader, Pages, Store};
 pub use write::{PageSource, Slice, Stored, Writer};

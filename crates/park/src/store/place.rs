@@ -1,7 +1,7 @@
 //! Where stores live: directories of their owner alone, on a disk, with room.
 
 use super::StoreError;
-use super::format::{Identity, Parked};
+use super::format::Identity;
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -93,14 +93,37 @@ impl Place {
     }
 }
 
+/// A store that is to be made: its name is known, so that it can be written down, before anything is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Where it will be.
+    pub dir: PathBuf,
+    pub(crate) id: u64,
+}
+
+impl Room {
+    /// Names a store for a tree.
+    ///
+    /// # Errors
+    /// When the kernel has no random numbers.
+    pub fn plan(&self, pid: u32, starttime: u64) -> Result<Planned, StoreError> {
+        let mut id = [0; 8];
+        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
+            .map_err(StoreError::io("read", Path::new("/dev/urandom")))?;
+        let id = u64::from_le_bytes(id);
+        Ok(Planned {
+            dir: self.root.join(format!("{pid}-{starttime}-{id:016x}")),
+            id,
+        })
+    }
+}
+
 /// Makes the directory of a new store.
-pub(crate) fn create_store(root: &Path, first: &Parked, store: u64) -> Result<PathBuf, StoreError> {
-    let dir = root.join(format!("{}-{}-{store:016x}", first.pid, first.starttime));
+pub(crate) fn create_store(planned: &Planned) -> Result<(), StoreError> {
     std::fs::DirBuilder::new()
         .mode(0o700)
-        .create(&dir)
-        .map_err(StoreError::io("make", &dir))?;
-    Ok(dir)
+        .create(&planned.dir)
+        .map_err(StoreError::io("make", &planned.dir))
 }
 
 /// The directory belongs to this user and nobody else may look into it or change it.

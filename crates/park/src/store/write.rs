@@ -6,7 +6,7 @@ use super::disk::{Disk, PagesFile};
 use super::format::{Codec, Identity, SLICE_BYTES, Slot, encode_header};
 use super::index::Builder;
 use super::pack::Packer;
-use super::place::{Room, create_store};
+use super::place::{Planned, create_store};
 use super::{Journal, Step, StoreError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -75,18 +75,18 @@ struct Turn<'w> {
 }
 
 impl Writer<PagesFile> {
-    /// A new store in `room`, with `reserve_bytes` of disk set aside where the file system can: what the
+    /// A new store, with `reserve_bytes` of disk set aside where the file system can: what the
     /// pages take at worst.
     ///
     /// # Errors
     /// Nothing is left behind.
     pub fn create(
-        room: &Room,
+        planned: &Planned,
         identity: &Identity,
         codec: Codec,
         reserve_bytes: u64,
     ) -> Result<Self, StoreError> {
-        Self::create_on(room, identity, codec, |dir| {
+        Self::create_on(planned, identity, codec, |dir| {
             PagesFile::create(&dir.join("pages"), reserve_bytes)
         })
     }
@@ -95,19 +95,15 @@ impl Writer<PagesFile> {
 impl<D: Disk> Writer<D> {
     /// As [`Writer::create`], with the file of pages from `disk`.
     pub(crate) fn create_on(
-        room: &Room,
+        planned: &Planned,
         identity: &Identity,
         codec: Codec,
         disk: impl FnOnce(&Path) -> Result<D, StoreError>,
     ) -> Result<Self, StoreError> {
-        let store = fresh_id()?;
-        let first = identity.processes.first().ok_or(StoreError::Unsupported {
-            what: "a tree without processes",
-        })?;
-        let dir = create_store(&room.root, first, store)?;
-        let made = Self::fill(&dir, identity, codec, store, disk);
+        create_store(planned)?;
+        let made = Self::fill(&planned.dir, identity, codec, planned.id, disk);
         if made.is_err() {
-            let _ = std::fs::remove_dir_all(&dir);
+            let _ = std::fs::remove_dir_all(&planned.dir);
         }
         made
     }
@@ -328,13 +324,6 @@ impl<'w, D: Disk> Group<'_, 'w, D> {
     }
 }
 
-fn fresh_id() -> Result<u64, StoreError> {
-    let mut id = [0; 8];
-    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
-        .map_err(StoreError::io("read", Path::new("/dev/urandom")))?;
-    Ok(u64::from_le_bytes(id))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -406,12 +395,13 @@ mod tests {
                 .even_in_memory()
                 .choose(0)
                 .unwrap();
-            let made = Writer::create_on(&room, &identity(), Codec::None, |dir| {
-                Ok(Filling {
-                    disk: PagesFile::create(&dir.join("pages"), 0)?,
-                    left: AtomicI64::new(writes),
-                })
-            });
+            let made =
+                Writer::create_on(&room.plan(1, 2).unwrap(), &identity(), Codec::None, |dir| {
+                    Ok(Filling {
+                        disk: PagesFile::create(&dir.join("pages"), 0)?,
+                        left: AtomicI64::new(writes),
+                    })
+                });
             let Ok(mut writer) = made else {
                 failures += 1;
                 let left = std::fs::read_dir(&room.root).unwrap().count();

@@ -1,0 +1,193 @@
+//! Parking and resuming in a process of their own, which can be killed: this test program again, with orders in its
+//! environment.
+
+use plimsoll_park::ParkError;
+use plimsoll_park::back;
+use plimsoll_park::out::{self, Order, Wanted};
+use plimsoll_park::runtime::Runtime;
+use plimsoll_park::store::{Codec, Place};
+use plimsoll_proc::Root;
+use plimsoll_surgery::tree::Extent;
+use plimsoll_testkit::victim::Victim;
+use rustix::process::Pid;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What a surgeon does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Park,
+    /// Ends after the first group has left.
+    ParkInterrupted,
+    Resume,
+}
+
+const VERBS: [(&str, Verb); 3] = [
+    ("park", Verb::Park),
+    ("park-interrupted", Verb::ParkInterrupted),
+    ("resume", Verb::Resume),
+];
+
+/// Records and stores of one test.
+pub(crate) struct Theatre {
+    dir: tempfile::TempDir,
+    stores: tempfile::TempDir,
+}
+
+impl Theatre {
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap()),
+            stores: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn runtime(&self) -> Runtime {
+        Runtime::at(self.dir.path().join("run")).unwrap()
+    }
+
+    fn start(&self, verb: Verb, victim: &Victim, step: Option<&str>) -> Child {
+        let name = VERBS.iter().find(|(_, known)| *known == verb).unwrap().0;
+        Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "surgeon::surgeon",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env("SURGEON_VERB", name)
+            .env("SURGEON_PID", victim.pid().as_raw_pid().to_string())
+            .env("SURGEON_RUN", self.dir.path())
+            .env("SURGEON_STORES", self.stores.path())
+            .env("PLIMSOLL_FAULT_POINT", step.unwrap_or(""))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    pub(crate) fn run(&self, verb: Verb, victim: &Victim, step: Option<&str>) -> ExitStatus {
+        self.start(verb, victim, step).wait().unwrap()
+    }
+
+    /// SIGKILL after so long, or when it is done.
+    pub(crate) fn run_and_kill(&self, verb: Verb, victim: &Victim, after: Duration) {
+        let mut surgeon = self.start(verb, victim, None);
+        std::thread::sleep(after);
+        surgeon.kill().unwrap();
+        surgeon.wait().unwrap();
+    }
+
+    pub(crate) fn is_parked(&self, pid: Pid) -> bool {
+        let pid = u32::try_from(pid.as_raw_pid()).unwrap();
+        back::find(&self.runtime(), &Root::live(), pid)
+            .unwrap()
+            .is_some()
+    }
+
+    pub(crate) fn resume_if_parked(&self, victim: &Victim) {
+        if self.is_parked(victim.pid()) {
+            assert!(self.run(Verb::Resume, victim, None).success());
+        }
+    }
+
+    /// Nothing of ours is left, in the victim or on the disk.
+    pub(crate) fn assert_clean(&self, victim: &Victim) {
+        assert!(!self.is_parked(victim.pid()), "a record is left");
+        assert_eq!(self.stores(), 0, "a store is left");
+        let pid = victim.pid().as_raw_pid();
+        let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+        let flags = smaps
+            .lines()
+            .filter_map(|line| line.strip_prefix("VmFlags:"));
+        let armed = flags
+            .filter(|flags| flags.split(' ').any(|flag| flag == "um"))
+            .count();
+        assert_eq!(armed, 0, "a mapping is armed");
+        for fd in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+            let target = std::fs::read_link(fd.unwrap().path()).unwrap_or_default();
+            assert_ne!(
+                target,
+                Path::new("anon_inode:[userfaultfd]"),
+                "a descriptor is left"
+            );
+        }
+    }
+
+    pub(crate) fn stores(&self) -> usize {
+        std::fs::read_dir(self.stores.path().join("stores")).map_or(0, Iterator::count)
+    }
+
+    /// Changes one bit in the middle of each fifth of the pages.
+    pub(crate) fn damage_store(&self) {
+        let store = std::fs::read_dir(self.stores.path().join("stores"))
+            .unwrap()
+            .next();
+        let pages = store.unwrap().unwrap().path().join("pages");
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(pages)
+            .unwrap();
+        let length = file.metadata().unwrap().len();
+        for part in 1..5 {
+            let at = length / 5 * part + 1000;
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+        }
+    }
+}
+
+/// Not a test: what [`Theatre::run`] starts.
+#[test]
+#[ignore = "started by the other tests"]
+fn surgeon() {
+    let Ok(verb) = std::env::var("SURGEON_VERB") else {
+        return;
+    };
+    let pid = std::env::var("SURGEON_PID").unwrap().parse().unwrap();
+    let path = |name| std::path::PathBuf::from(std::env::var_os(name).unwrap());
+    let runtime = Runtime::at(path("SURGEON_RUN").join("run")).unwrap();
+    let place = Place::new(vec![path("SURGEON_STORES").join("stores")]).even_in_memory();
+    let verb = VERBS.iter().find(|(name, _)| *name == verb).unwrap().1;
+    match operate(verb, pid, &runtime, &place) {
+        Err(ParkError::Interrupted) if verb == Verb::ParkInterrupted => std::process::exit(1),
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                text += &format!(": {error}");
+                cause = error.source();
+            }
+            eprintln!("surgeon: {text}");
+            std::process::exit(2);
+        }
+        Ok(()) => {}
+    }
+}
+
+fn operate(verb: Verb, pid: u32, runtime: &Runtime, place: &Place) -> Result<(), ParkError> {
+    let root = Root::live();
+    if verb == Verb::Resume {
+        return back::resume(&root, runtime, pid).map(drop);
+    }
+    let interrupted = AtomicBool::new(false);
+    let mut order = Order {
+        root: &root,
+        runtime,
+        place,
+        pid,
+        extent: Extent::Whole,
+        wanted: Wanted::Store,
+        codec: Codec::Lz4,
+        interrupted: &interrupted,
+        progress: &mut |_, _| {
+            interrupted.store(verb == Verb::ParkInterrupted, Ordering::SeqCst);
+        },
+    };
+    out::park(&mut order).map(drop)
+}

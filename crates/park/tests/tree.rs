@@ -1,0 +1,129 @@
+//! Living trees, parked and resumed: no wrong byte, no dead or hung victim, nothing left over; whatever is killed
+//! at whatever step.
+
+use crate::surgeon::{Theatre, Verb};
+use plimsoll_testkit::need;
+use plimsoll_testkit::victim::Victim;
+use std::time::Duration;
+
+/// Steps of parking at which a plimsoll may be killed, in order.
+const PARKING: [&str; 11] = [
+    "stopped",
+    "recorded",
+    "store-made",
+    "equipped",
+    "armed",
+    "durable",
+    "about-to-drop",
+    "dropped",
+    "finished",
+    "held",
+    "let-go",
+];
+
+/// Steps of resuming.
+const RESUMING: [&str; 8] = [
+    "resuming",
+    "thawed",
+    "back",
+    "disarmed",
+    "closed",
+    "returned",
+    "store-removed",
+    "forgotten",
+];
+
+fn memory() -> (Theatre, Victim) {
+    (Theatre::new(), Victim::start("memory").unwrap())
+}
+
+#[test]
+fn round_after_round_nothing_changes() {
+    need!(Root, Userfaultfd);
+    let (theatre, victim) = memory();
+    for round in 0..8 {
+        let parked = theatre.run(Verb::Park, &victim, None);
+        assert!(parked.success(), "round {round}");
+        let resumed = theatre.run(Verb::Resume, &victim, None);
+        assert!(resumed.success(), "round {round}");
+        std::thread::sleep(Duration::from_millis(20 * round));
+        theatre.assert_clean(&victim);
+    }
+    victim.end().unwrap();
+}
+
+#[test]
+fn killed_at_any_step_of_parking_it_can_be_taken_up() {
+    need!(Root, Userfaultfd);
+    for step in PARKING {
+        let (theatre, victim) = memory();
+        let killed = theatre.run(Verb::Park, &victim, Some(step));
+        assert!(!killed.success(), "{step} was not reached");
+        // It may run on meanwhile, or wait.
+        std::thread::sleep(Duration::from_millis(30));
+        theatre.resume_if_parked(&victim);
+        theatre.assert_clean(&victim);
+        victim
+            .end()
+            .unwrap_or_else(|error| panic!("{step}: {error}"));
+    }
+}
+
+#[test]
+fn killed_at_any_step_of_resuming_it_can_be_taken_up() {
+    need!(Root, Userfaultfd);
+    for step in RESUMING {
+        let (theatre, victim) = memory();
+        assert!(theatre.run(Verb::Park, &victim, None).success());
+        let killed = theatre.run(Verb::Resume, &victim, Some(step));
+        if step != "forgotten" {
+            assert!(!killed.success(), "{step} was not reached");
+        }
+        std::thread::sleep(Duration::from_millis(30));
+        theatre.resume_if_parked(&victim);
+        theatre.assert_clean(&victim);
+        victim
+            .end()
+            .unwrap_or_else(|error| panic!("{step}: {error}"));
+    }
+}
+
+#[test]
+fn killed_at_any_instant_it_can_be_taken_up() {
+    need!(Root, Userfaultfd);
+    let (theatre, victim) = memory();
+    for instant in 0..16u64 {
+        theatre.run_and_kill(Verb::Park, &victim, Duration::from_millis(instant * 12));
+        theatre.resume_if_parked(&victim);
+        theatre.assert_clean(&victim);
+    }
+    victim.end().unwrap();
+}
+
+#[test]
+fn interrupted_it_is_as_before() {
+    need!(Root, Userfaultfd);
+    let (theatre, victim) = memory();
+    for _ in 0..3 {
+        let refused = theatre.run(Verb::ParkInterrupted, &victim, None);
+        assert!(!refused.success());
+        theatre.assert_clean(&victim);
+    }
+    victim.end().unwrap();
+}
+
+#[test]
+fn a_damaged_store_is_told_and_nobody_gets_a_wrong_page() {
+    need!(Root, Userfaultfd);
+    let (theatre, victim) = memory();
+    assert!(theatre.run(Verb::Park, &victim, None).success());
+    theatre.damage_store();
+    let refused = theatre.run(Verb::Resume, &victim, None);
+    assert!(!refused.success());
+    assert_eq!(theatre.stores(), 1, "the store is kept");
+    // The victim waits: it can be ended, and then all is cleared away.
+    let pid = victim.pid();
+    drop(victim);
+    assert!(!theatre.is_parked(pid));
+    assert_eq!(theatre.stores(), 0);
+}
