@@ -14,14 +14,9 @@ pub struct Map {
     replaced: bool,
 }
 
-<<<<<<< HEAD:crates/sys/src/playground.rs
 fn last<T>(call: &str) -> io::Result<T> {
     let error = io::Error::last_os_error();
     Err(io::Error::new(error.kind(), format!("{call}: {error}")))
-=======
-fn last<T>(call: &str) -> Result<T, String> {
-    Err(format!("{call}: {}", Error::last_os_error()))
->>>>>>> 88a570a (park: killed at any step or instant a tree can be taken up; tests with a victim that changes its memory meanwhile):crates/testkit/src/bin/victim/map.rs
 }
 
 fn mmap(at: *mut libc::c_void, bytes: usize, protection: i32, flags: i32) -> io::Result<*mut u64> {
@@ -61,14 +56,10 @@ impl Map {
 
     /// Moves it to another place, unless some of it was replaced: while a pager is at work, fresh mappings don't merge
     /// with armed ones beside them, and `mremap(2)` does not move several mappings at once.
-<<<<<<< HEAD:crates/sys/src/playground.rs
     ///
     /// # Errors
     /// As the system call of that name.
     pub fn relocate(&mut self) -> io::Result<()> {
-=======
-    pub(crate) fn relocate(&mut self) -> Result<(), String> {
->>>>>>> 88a570a (park: killed at any step or instant a tree can be taken up; tests with a victim that changes its memory meanwhile):crates/testkit/src/bin/victim/map.rs
         if self.replaced {
             return Ok(());
         }
@@ -103,14 +94,10 @@ impl Map {
     }
 
     /// Maps fresh pages over some of its own.
-<<<<<<< HEAD:crates/sys/src/playground.rs
     ///
     /// # Errors
     /// As the system call of that name.
     pub fn replace(&mut self, from: usize, words: usize) -> io::Result<()> {
-=======
-    pub(crate) fn replace(&mut self, from: usize, words: usize) -> Result<(), String> {
->>>>>>> 88a570a (park: killed at any step or instant a tree can be taken up; tests with a victim that changes its memory meanwhile):crates/testkit/src/bin/victim/map.rs
         self.replaced = true;
         // SAFETY: as in `drop_pages`.
         let at = unsafe { self.start.add(from) };
@@ -169,11 +156,7 @@ pub fn in_a_child(check: impl FnOnce() -> bool) -> io::Result<bool> {
     let mut status = 0;
     // SAFETY: waits for the child made above.
     while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
-<<<<<<< HEAD:crates/sys/src/playground.rs
         if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-=======
-        if Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
->>>>>>> 88a570a (park: killed at any step or instant a tree can be taken up; tests with a victim that changes its memory meanwhile):crates/testkit/src/bin/victim/map.rs
             return last("waitpid");
         }
     }
