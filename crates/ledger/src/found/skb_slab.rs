@@ -23,6 +23,8 @@ const PIPE_RING: u64 = 16 * 40;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct SkbSlab {
     sk_buffs: Objects,
+    /// Pairs of sk_buffs, of which TCP takes one for each buffer that it sends (`skbuff_fclone_cache`).
+    fclones: u64,
     /// `None` before Linux 6.3.
     small_heads: Option<Objects>,
     /// `kmalloc-cg-*`, charged to control groups: heads of UNIX sockets.
@@ -68,6 +70,7 @@ impl SkbSlab {
             };
             match cache.name {
                 b"skbuff_head_cache" => slab.sk_buffs = objects,
+                b"skbuff_fclone_cache" => slab.fclones = objects.count,
                 b"skbuff_small_head" => slab.small_heads = Some(objects),
                 _ if objects.size < SMALLEST_HEAD => {}
                 name if name.starts_with(b"kmalloc-cg-") => slab.accounted.push(objects),
@@ -126,15 +129,19 @@ impl SkbSlab {
         Bytes(count.saturating_mul(both)).min(truesize)
     }
 
-    /// What TCP has of the slab, that is charged `truesize` of `of_all` families with small heads.
+    /// What TCP has of the slab, that is charged `truesize` of `of_all` families with small heads; before there were
+    /// such, a head of 1 KiB for each fclone.
     pub(super) fn take_tcp(&mut self, truesize: Bytes, of_all: Bytes) -> Bytes {
         if self.small_heads.is_some() {
-            return self.take_small(truesize, of_all);
+            // What TCP sends has its sk_buffs in skbuff_fclone_cache (tcp_stream_alloc_skb): none is taken from here.
+            let sk_buffs = self.sk_buffs;
+            let in_slab = self.take_small(truesize, of_all);
+            self.sk_buffs = sk_buffs;
+            return in_slab;
         }
         let both = OLD_TCP_HEAD.saturating_add(self.sk_buffs.size);
-        let share = part(self.sk_buffs.count, truesize.get(), of_all.get());
-        let count = self.take_sk_buffs(share.min(truesize.get() / both)).count;
-        Bytes(count.saturating_mul(both)).min(truesize)
+        let count = self.fclones.min(truesize.get() / both);
+        Bytes(count.saturating_mul(both))
     }
 
     /// What a family of datagrams can have of the slab, that is charged `truesize`: for each sk_buff a head of up
@@ -193,6 +200,7 @@ pub(super) mod tests {
         SkbSlab {
             sk_buffs: objects("skbuff_head_cache", 352, 256),
             small_heads: Some(objects("skbuff_small_head", 42, 576)),
+            fclones: 0,
             accounted: vec![
                 objects("kmalloc-cg-512", 160, 512),
                 objects("kmalloc-cg-1k", 134, 1024),
@@ -240,6 +248,39 @@ pub(super) mod tests {
         };
         assert!(off_by(slab.clone().without_pipes(1007)) < 64 << 10);
         assert!(off_by(slab) > 1 << 20);
+    }
+
+    /// The same guest with 50 TCP connections besides, whose 324 small heads have no sk_buff in that cache.
+    #[test]
+    fn heads_of_tcp_leave_the_sk_buffs_to_streams() {
+        let page = PageSize::new(4096).unwrap();
+        let added = [
+            ("skbuff_head_cache", 3200),
+            ("kmalloc-cg-4k", 1600),
+            ("kmalloc-cg-1k", 1600),
+        ];
+        let (truesize, queued) = (Bytes(107_315_200), Bytes::from_mib(100));
+        let alone = idle_and(&added).take_stream(truesize, queued, page);
+        let mut both = idle_and(&[&added[..], &[("skbuff_small_head", 324)]].concat());
+        both.take_tcp(Bytes(52_719_104), Bytes(52_719_104));
+        let beside_tcp = both.take_stream(truesize, queued, page);
+        let off = beside_tcp.signed_sub(alone).unsigned_abs();
+        assert!(off < 128 << 10, "{off}");
+    }
+
+    /// A guest with Linux 6.1: 50 TCP connections with 1 MiB in each, and as much in pages of its own.
+    #[test]
+    fn heads_of_tcp_before_there_were_small_ones() {
+        let objects = |count, size| Objects { count, size };
+        let mut slab = SkbSlab {
+            sk_buffs: objects(16, 256),
+            fclones: 320,
+            ..SkbSlab::default()
+        };
+        let truesize = Bytes(52_832_000);
+        let raw = truesize - slab.take_tcp(truesize, truesize);
+        let off = raw.signed_sub(Bytes::from_mib(50)).unsigned_abs();
+        assert!(off < 64 << 10, "{off}");
     }
 
     #[test]

@@ -49,11 +49,12 @@ fn name_of(family: SocketFamily) -> &'static str {
     }
 }
 
-/// The families in the order in which they are given their part of the slab.
+/// The families in the order in which they are given their part of the slab: TCP first, since its small heads are
+/// the ones without an sk_buff in `skbuff_head_cache`.
 const FAMILIES: [SocketFamily; 6] = [
+    SocketFamily::Tcp,
     SocketFamily::UnixStream,
     SocketFamily::UnixDatagram,
-    SocketFamily::Tcp,
     SocketFamily::Udp,
     SocketFamily::Netlink,
     SocketFamily::Packet,

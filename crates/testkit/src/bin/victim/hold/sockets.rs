@@ -87,6 +87,7 @@ pub(crate) fn unix_pairs(part: Part) -> io::Result<Box<dyn Held>> {
 /// 200 TCP connections over loopback with 1 MiB in each that nobody reads, written 64 KiB at a time.
 ///
 /// All of it is in fragments of pages, but for heads that are a hundredth of it (`tcp_sendmsg_locked`).
+/// Where `net.ipv4.tcp_mem` does not let so much in, this waits until it is killed.
 pub(crate) fn tcp_pairs(part: Part) -> io::Result<Box<dyn Held>> {
     const WRITES: u64 = 16;
     allow_descriptors(1000)?;
