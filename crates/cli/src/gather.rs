@@ -9,10 +9,11 @@ use plimsoll_ledger::look::{Look, Unseen};
 use plimsoll_ledger::mappings::{Part, Parts};
 use plimsoll_ledger::process::Shares;
 use plimsoll_ledger::process::share;
-use plimsoll_proc::found::{self, Found};
+use plimsoll_proc::found::{Found, LookError, Search};
 use plimsoll_proc::host::HostSampler;
 use plimsoll_proc::passwd::Users;
-use plimsoll_proc::process::sample::{self, SampleError, Samples};
+use plimsoll_proc::process::sample::Samples;
+use plimsoll_proc::process::walk::walk;
 use plimsoll_proc::process::{mappings, smaps, smaps_rollup};
 use plimsoll_proc::{Root, page_size, sysvipc_shm};
 use plimsoll_units::PageSize;
@@ -89,11 +90,8 @@ impl<'r> Gatherer<'r> {
         }
         let mut unseen = Vec::new();
         // The walks come first and the counters last: what walking itself takes and gives back is settled by then.
-        let found = wanted.found.then(|| self.found(&mut unseen)).flatten();
-        let processes = wanted
-            .processes
-            .then(|| self.processes(&mut unseen))
-            .flatten();
+        let (found, samples) = self.walk(wanted, &mut unseen);
+        let processes = samples.map(|samples| (samples, self.users(&mut unseen)));
         let groups = wanted
             .groups
             .then(|| plimsoll_cgroup::sample::Sample::read(self.root));
@@ -129,7 +127,7 @@ impl<'r> Gatherer<'r> {
                 Ok(usage) => {
                     shares.insert(pid, usage.pss);
                 }
-                Err(SampleError::Read(error)) if error.is_gone() => {}
+                Err(error) if error.is_gone() => {}
                 Err(error) => unseen.push(not_seen(
                     &format!("the proportional share of process {pid}"),
                     &error,
@@ -164,10 +162,32 @@ impl<'r> Gatherer<'r> {
         })
     }
 
-    fn found(&self, unseen: &mut Vec<Unseen>) -> Option<Found> {
-        found::look(self.root, self.page)
-            .inspect_err(|error| unseen.push(not_seen("pipes, sockets and deleted files", error)))
-            .ok()
+    /// One walk over the processes for both who want to see them.
+    fn walk(&self, wanted: &Wanted, unseen: &mut Vec<Unseen>) -> (Option<Found>, Option<Samples>) {
+        let begin = || Search::begin(self.root, self.page);
+        let mut search = wanted.found.then(begin);
+        let mut samples = wanted.processes.then(Samples::default);
+        // What was found is one answer in a captured tree.
+        if samples.is_some() || search.is_some() && self.root.is_live() {
+            let walked = walk(self.root, |pid, process| {
+                if let (Some(Ok(search)), Ok(process)) = (&mut search, &process) {
+                    search.process(process);
+                }
+                if let Some(samples) = &mut samples {
+                    samples.take(pid, process);
+                }
+            });
+            if let Err(error) = walked {
+                unseen.push(not_seen("processes", &error));
+                return (None, None);
+            }
+        }
+        let found = search.map(|search| search.and_then(Search::finish));
+        let not_found = |error: &LookError| {
+            unseen.push(not_seen("pipes, sockets and deleted files", error));
+        };
+        let found = found.and_then(|found| found.inspect_err(not_found).ok());
+        (found, samples)
     }
 
     /// What one process maps; `None` where that may not be read.
@@ -178,18 +198,11 @@ impl<'r> Gatherer<'r> {
         Some(parts.biggest_first())
     }
 
-    fn processes(&self, unseen: &mut Vec<Unseen>) -> Option<(Samples, Users)> {
-        let users = Users::read(self.root).unwrap_or_else(|error| {
+    fn users(&self, unseen: &mut Vec<Unseen>) -> Users {
+        Users::read(self.root).unwrap_or_else(|error| {
             unseen.push(not_seen("names of users", &error));
             Users::default()
-        });
-        match sample::all(self.root) {
-            Ok(samples) => Some((samples, users)),
-            Err(error) => {
-                unseen.push(not_seen("processes", &error));
-                None
-            }
-        }
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! directory that is renamed or removed meanwhile is an error of that one step, and a captured tree cannot
 //! lead outside.
 
+use crate::root::read_whole;
 use crate::{ReadError, Root};
 use rustix::fs::{FileType, OFlags};
 use std::ffi::{OsStr, OsString};
@@ -87,8 +88,7 @@ impl<'r> Dir<'r> {
         let path = self.path.join(name);
         bytes.clear();
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        File::from(self.root.open_in(&self.fd, name, &path, flags)?)
-            .read_to_end(bytes)
+        read_whole(self.root.open_in(&self.fd, name, &path, flags)?, bytes)
             .map_err(|error| self.root.failed("read", &path, error))?;
         self.root.record(&path, bytes);
         Ok(())

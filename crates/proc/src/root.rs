@@ -6,7 +6,6 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -231,8 +230,7 @@ impl Root {
     pub fn read_into(&self, path: impl AsRef<Path>, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
         let path = path.as_ref();
         bytes.clear();
-        self.open(path)?
-            .read_to_end(bytes)
+        read_whole(self.open(path)?.into(), bytes)
             .map_err(|error| self.failed("read", path, error))?;
         self.record(path, bytes);
         Ok(())
@@ -269,6 +267,20 @@ impl Root {
         }
         self.record_list(path, &names);
         Ok(names)
+    }
+}
+
+/// Reads to the end, behind what is there. `std` would ask first how long the file is, which no file of `/proc` tells:
+/// two system calls for nothing on each of thousands.
+pub(crate) fn read_whole(file: OwnedFd, bytes: &mut Vec<u8>) -> Result<(), Errno> {
+    const FREE: usize = 4 << 10;
+    loop {
+        bytes.reserve(FREE);
+        match rustix::io::read(&file, rustix::buffer::spare_capacity(bytes)) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
     }
 }
 

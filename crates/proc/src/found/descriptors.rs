@@ -8,6 +8,7 @@
 use super::MemoryFileKind;
 use super::memory_files::MemoryFileCounter;
 use super::pipes::PipeCounter;
+use crate::process::walk::Process;
 use crate::text::number;
 use plimsoll_units::PageSize;
 use rustix::fs::{Mode, OFlags, RawDir, openat, readlinkat_raw};
@@ -49,21 +50,21 @@ pub(super) fn inode_of(target: &[u8], kind: &[u8]) -> Option<u64> {
     number(rest.strip_suffix(b"]")?)
 }
 
-/// One process of the walk, with what is needed for a second look.
-#[derive(Debug)]
-pub(super) struct Process<'a> {
-    pub(super) pid: u32,
-    /// `/proc`.
-    pub(super) proc: BorrowedFd<'a>,
+/// A descriptor that is worth a second look.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Descriptor<'a> {
+    /// Whose it is.
+    pub(super) process: &'a Process<'a>,
     /// `/proc/PID/fd`.
     pub(super) fds: BorrowedFd<'a>,
+    /// Its number, as a name in there.
+    pub(super) number: &'a CStr,
 }
 
 /// What the walk gathers.
 #[derive(Debug)]
 pub(super) struct Gathered {
     pub(super) page: PageSize,
-    pub(super) pids: Vec<u32>,
     pub(super) pipes: PipeCounter,
     pub(super) files: MemoryFileCounter,
     /// Network namespaces by inode, with a path that opens them: absolute, or below `/proc`.
@@ -73,14 +74,67 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    fn descriptor(&mut self, process: &Process<'_>, fd: &CStr, link: Link<'_>) {
+    fn descriptor(&mut self, descriptor: Descriptor<'_>, link: Link<'_>) {
         match link {
-            Link::Pipe(inode) => self.pipes.visit(process, fd, inode, self.page),
-            Link::Memfd(name) => (self.files).visit(process, fd, MemoryFileKind::Memfd, name),
-            Link::Deleted(name) => (self.files).visit(process, fd, MemoryFileKind::Deleted, name),
+            Link::Pipe(inode) => self.pipes.visit(descriptor, inode, self.page),
+            Link::Memfd(name) => (self.files).visit(descriptor, MemoryFileKind::Memfd, name),
+            Link::Deleted(name) => (self.files).visit(descriptor, MemoryFileKind::Deleted, name),
             Link::NetworkNamespace(inode) => {
-                let path = of_process(process.pid, &format!("fd/{}", fd.to_string_lossy()));
-                self.namespaces.entry(inode).or_insert(path);
+                let number = descriptor.number.to_string_lossy();
+                self.namespace(inode, descriptor.process, &format!("fd/{number}"));
+            }
+        }
+    }
+
+    /// `name`, below the process's directory, opens the namespace.
+    fn namespace(&mut self, inode: u64, process: &Process<'_>, name: &str) {
+        self.namespaces.entry(inode).or_insert_with(|| {
+            let path = format!("{}/{name}", process.status.pid);
+            CString::new(path).unwrap_or_default()
+        });
+    }
+
+    /// Visits every descriptor of a process. One that has ended, in whole or in part, is passed over.
+    pub(super) fn process(&mut self, process: &Process<'_>) {
+        let mut link = [MaybeUninit::uninit(); LINK_MAX];
+        if let Ok((target, _)) = readlinkat_raw(&process.dir, c"ns/net", &mut link)
+            && let Some(inode) = inode_of(target, b"net")
+        {
+            self.namespace(inode, process, "ns/net");
+        }
+        let fds = match openat(&process.dir, c"fd", DIRECTORY, Mode::empty()) {
+            Ok(fds) => fds,
+            Err(Errno::ACCESS | Errno::PERM) => {
+                self.refused += 1;
+                return;
+            }
+            Err(_) => return, // it ended
+        };
+        let mut names = [MaybeUninit::uninit(); 4 << 10];
+        let mut entries = RawDir::new(&fds, &mut names);
+        while let Some(Ok(entry)) = entries.next() {
+            let number = entry.file_name();
+            if number == c"." || number == c".." {
+                continue;
+            }
+            match readlinkat_raw(&fds, number, &mut link) {
+                Ok((target, _)) => {
+                    if let Some(found) = classify(target) {
+                        let fds = fds.as_fd();
+                        let descriptor = Descriptor {
+                            process,
+                            fds,
+                            number,
+                        };
+                        self.descriptor(descriptor, found);
+                    }
+                }
+                // A process that is not dumpable shows how many it has, and no more: one refusal is all of them.
+                Err(Errno::ACCESS | Errno::PERM) => {
+                    self.refused += 1;
+                    return;
+                }
+                Err(_) => {} // closed meanwhile
             }
         }
     }
@@ -89,76 +143,9 @@ impl Gathered {
 /// Longest link that is read; a longer path than `PATH_MAX` can't come out of the kernel.
 const LINK_MAX: usize = 4096;
 
-/// Visits every descriptor of every process. Processes that end meanwhile are passed over.
-///
-/// # Errors
-/// When `/proc` itself can't be listed.
-pub(super) fn walk(proc: BorrowedFd<'_>, gathered: &mut Gathered) -> Result<(), Errno> {
-    let listing = openat(proc, c".", DIRECTORY, Mode::empty())?;
-    let mut names = [MaybeUninit::uninit(); 16 << 10];
-    let mut entries = RawDir::new(listing, &mut names);
-    while let Some(entry) = entries.next() {
-        let pid = number(entry?.file_name().to_bytes()).and_then(|pid| u32::try_from(pid).ok());
-        if let Some(pid) = pid {
-            walk_process(proc, pid, gathered);
-        }
-    }
-    Ok(())
-}
-
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
-
-fn walk_process(proc: BorrowedFd<'_>, pid: u32, gathered: &mut Gathered) {
-    gathered.pids.push(pid);
-    let mut link = [MaybeUninit::uninit(); LINK_MAX];
-    let namespace = of_process(pid, "ns/net");
-    if let Ok((target, _)) = readlinkat_raw(proc, &*namespace, &mut link)
-        && let Some(inode) = inode_of(target, b"net")
-    {
-        gathered.namespaces.entry(inode).or_insert(namespace);
-    }
-    let fds = match openat(proc, &*of_process(pid, "fd"), DIRECTORY, Mode::empty()) {
-        Ok(fds) => fds,
-        Err(Errno::ACCESS | Errno::PERM) => {
-            gathered.refused += 1;
-            return;
-        }
-        Err(_) => return, // it ended
-    };
-    let process = Process {
-        pid,
-        proc,
-        fds: fds.as_fd(),
-    };
-    let mut names = [MaybeUninit::uninit(); 4 << 10];
-    let mut entries = RawDir::new(&fds, &mut names);
-    while let Some(Ok(entry)) = entries.next() {
-        let fd = entry.file_name();
-        if fd == c"." || fd == c".." {
-            continue;
-        }
-        match readlinkat_raw(&fds, fd, &mut link) {
-            Ok((target, _)) => {
-                if let Some(found) = classify(target) {
-                    gathered.descriptor(&process, fd, found);
-                }
-            }
-            // A process that is not dumpable shows how many it has, and no more: one refusal is all of them.
-            Err(Errno::ACCESS | Errno::PERM) => {
-                gathered.refused += 1;
-                return;
-            }
-            Err(_) => {} // closed meanwhile
-        }
-    }
-}
-
-/// `PID/NAME`, below `/proc`.
-pub(super) fn of_process(pid: u32, name: &str) -> CString {
-    CString::new(format!("{pid}/{name}")).unwrap_or_default()
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,37 +1,32 @@
-//! The look itself: one walk over the host, or what a captured tree remembers of it.
+//! The look itself: every process once, then the sockets; or what a captured tree remembers of it.
 
-use super::descriptors::{Gathered, inode_of, walk};
+use super::descriptors::{Gathered, inode_of};
 use super::memory_files::MemoryFileCounter;
 use super::pipes::PipeCounter;
-use super::{CAPTURED, Found, Unseen, secretmem, sockets, tmpfs};
+use super::secretmem::SecretmemCounter;
+use super::{CAPTURED, Found, Tmpfs, Unseen, sockets, tmpfs};
 use crate::mountinfo::{self, Mount};
+use crate::process::walk::{self, Process};
 use crate::{ReadError, Root, sysvipc_shm};
 use plimsoll_units::PageSize;
 use rustix::fs::{Mode, OFlags, open, readlinkat};
-use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// Why nothing was found.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
-    /// The live host's `/proc` can't be listed.
-    #[error("cannot list /proc")]
+    /// The live host's `/proc` can't be opened.
+    #[error("cannot open /proc")]
     Proc(#[source] std::io::Error),
-    /// The captured tree does not hold the answer.
+    /// Its processes can't be listed, or the captured tree does not hold the answer.
     #[error(transparent)]
-    Captured(#[from] ReadError),
+    Read(#[from] ReadError),
     /// It holds something else in its place.
     #[error("cannot make sense of {CAPTURED}")]
     Malformed(#[source] serde_json::Error),
-}
-
-impl From<Errno> for LookError {
-    fn from(errno: Errno) -> Self {
-        Self::Proc(errno.into())
-    }
 }
 
 /// Looks at the live host, or reads what was found when a tree was captured. `page` is that host's page size.
@@ -41,48 +36,128 @@ impl From<Errno> for LookError {
 /// # Errors
 /// When `/proc` can't be listed, or the captured answer can't be read.
 pub fn look(root: &Root, page: PageSize) -> Result<Found, LookError> {
-    if !root.is_live() {
-        return serde_json::from_slice(&root.read(CAPTURED)?).map_err(LookError::Malformed);
+    let mut search = Search::begin(root, page)?;
+    if root.is_live() {
+        walk::walk(root, |_, process| {
+            if let Ok(process) = &process {
+                search.process(process);
+            }
+        })?;
     }
-    // The answer is what a capture keeps, not what was read for it.
-    let found = look_live(&Root::live(), page)?;
-    root.record(
-        CAPTURED,
-        &serde_json::to_vec(&found).map_err(LookError::Malformed)?,
-    );
-    Ok(found)
+    search.finish()
 }
 
-fn look_live(root: &Root, page: PageSize) -> Result<Found, LookError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let proc = open("/proc", flags, Mode::empty())?;
-    let mounts = mountinfo::parse(&root.read("proc/self/mountinfo").unwrap_or_default());
-    let tmpfs = tmpfs::usage(&mounts);
-    let mut gathered = Gathered {
-        page,
-        pids: Vec::new(),
-        pipes: PipeCounter::default(),
-        files: MemoryFileCounter::new(&tmpfs),
-        namespaces: mounted_network_namespaces(&mounts),
-        refused: 0,
-    };
-    walk(proc.as_fd(), &mut gathered)?;
+/// A look for those who walk over all processes anyway: it is shown each of them.
+#[derive(Debug)]
+pub struct Search<'r> {
+    root: &'r Root,
+    state: State,
+}
 
-    let mut segments = sysvipc_shm::parse(&root.read("proc/sysvipc/shm").unwrap_or_default());
-    segments.sort_by_key(|segment| std::cmp::Reverse(segment.rss_bytes));
-    let (pipes, pipes_refused) = gathered.pipes.finish();
-    let mut found = Found {
-        pipes,
-        memory_files: gathered.files.finish(),
-        segments,
-        tmpfs,
-        secretmem: secretmem::areas(root, proc.as_fd(), &gathered.pids),
-        ..Found::default()
-    };
-    note_unseen(&mut found, gathered.refused, pipes_refused);
-    let own = own_network_namespace(proc.as_fd());
-    sockets::look(&mut found, proc.as_fd(), own, &gathered.namespaces);
-    Ok(found)
+#[derive(Debug)]
+enum State {
+    Captured(Found),
+    Live(Box<Live>),
+}
+
+impl<'r> Search<'r> {
+    /// Begins to look at the live host, or reads what was found when a tree was captured.
+    ///
+    /// # Errors
+    /// When `/proc` can't be opened, or the captured answer can't be read.
+    pub fn begin(root: &'r Root, page: PageSize) -> Result<Self, LookError> {
+        let state = if root.is_live() {
+            State::Live(Box::new(Live::begin(page)?))
+        } else {
+            let found = serde_json::from_slice(&root.read(CAPTURED)?);
+            State::Captured(found.map_err(LookError::Malformed)?)
+        };
+        Ok(Self { root, state })
+    }
+
+    /// Looks into one process.
+    pub fn process(&mut self, process: &Process<'_>) {
+        if let State::Live(live) = &mut self.state {
+            live.process(process);
+        }
+    }
+
+    /// Asks about sockets and adds everything up.
+    ///
+    /// # Errors
+    /// When what was found can't be recorded.
+    pub fn finish(self) -> Result<Found, LookError> {
+        let live = match self.state {
+            State::Captured(found) => return Ok(found),
+            State::Live(live) => live,
+        };
+        // The answer is what a capture keeps, not what was read for it.
+        let found = live.finish();
+        let kept = serde_json::to_vec(&found).map_err(LookError::Malformed)?;
+        self.root.record(CAPTURED, &kept);
+        Ok(found)
+    }
+}
+
+/// What is gathered on the live host.
+#[derive(Debug)]
+struct Live {
+    proc: OwnedFd,
+    gathered: Gathered,
+    secretmem: SecretmemCounter,
+    tmpfs: Vec<Tmpfs>,
+}
+
+impl Live {
+    fn begin(page: PageSize) -> Result<Self, LookError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc =
+            open("/proc", flags, Mode::empty()).map_err(|errno| LookError::Proc(errno.into()))?;
+        let mounts = Root::live().read("proc/self/mountinfo");
+        let mounts = mountinfo::parse(&mounts.unwrap_or_default());
+        let tmpfs = tmpfs::usage(&mounts);
+        let gathered = Gathered {
+            page,
+            pipes: PipeCounter::default(),
+            files: MemoryFileCounter::new(&tmpfs),
+            namespaces: mounted_network_namespaces(&mounts),
+            refused: 0,
+        };
+        Ok(Self {
+            proc,
+            gathered,
+            secretmem: SecretmemCounter::new(),
+            tmpfs,
+        })
+    }
+
+    fn process(&mut self, process: &Process<'_>) {
+        // A kernel thread has no descriptors, and a process that gave up its memory is about to give up those, too.
+        if process.status.vm.is_some() {
+            self.gathered.process(process);
+            self.secretmem.visit(process);
+        }
+    }
+
+    fn finish(self) -> Found {
+        let segments = Root::live().read("proc/sysvipc/shm").unwrap_or_default();
+        let mut segments = sysvipc_shm::parse(&segments);
+        segments.sort_by_key(|segment| std::cmp::Reverse(segment.rss_bytes));
+        let (pipes, pipes_refused) = self.gathered.pipes.finish();
+        let mut found = Found {
+            pipes,
+            memory_files: self.gathered.files.finish(),
+            segments,
+            tmpfs: self.tmpfs,
+            secretmem: self.secretmem.finish(),
+            ..Found::default()
+        };
+        note_unseen(&mut found, self.gathered.refused, pipes_refused);
+        let proc = self.proc.as_fd();
+        let own = own_network_namespace(proc);
+        sockets::look(&mut found, proc, own, &self.gathered.namespaces);
+        found
+    }
 }
 
 /// Network namespaces that are kept by a mount (`ip netns add`), whether or not a process is in them.

@@ -5,14 +5,12 @@
 //! `AT_STATX_DONT_SYNC` keeps the question away from network and FUSE servers that may not answer. A file that is only
 //! mapped, its descriptors closed, is not seen.
 
-use super::descriptors::{Process, of_process};
+use super::descriptors::Descriptor;
 use super::{MemoryFile, MemoryFileKind, Tmpfs};
 use crate::text::printable;
 use plimsoll_units::Bytes;
-use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, MemfdFlags, StatxFlags, statx};
 use std::collections::{HashMap, HashSet};
-use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
 
 /// `stx_blocks` counts these, whatever the file system's block size (`statx(2)`).
 const BLOCK_BYTES: u64 = 512;
@@ -35,15 +33,10 @@ impl MemoryFileCounter {
     }
 
     /// A descriptor that leads to a memfd or a deleted file.
-    pub(super) fn visit(
-        &mut self,
-        process: &Process<'_>,
-        fd: &CStr,
-        kind: MemoryFileKind,
-        name: &[u8],
-    ) {
+    pub(super) fn visit(&mut self, descriptor: Descriptor<'_>, kind: MemoryFileKind, name: &[u8]) {
         let asked = StatxFlags::BLOCKS | StatxFlags::INO;
-        let Ok(stat) = statx(process.fds, fd, AtFlags::STATX_DONT_SYNC, asked) else {
+        let Descriptor { fds, number, .. } = descriptor;
+        let Ok(stat) = statx(fds, number, AtFlags::STATX_DONT_SYNC, asked) else {
             return; // closed meanwhile
         };
         let device = (stat.stx_dev_major, stat.stx_dev_minor);
@@ -51,8 +44,8 @@ impl MemoryFileCounter {
             return;
         }
         let file = (self.files.entry((device, stat.stx_ino))).or_insert_with(|| MemoryFile {
-            pid: process.pid,
-            command: command(process.proc, process.pid),
+            pid: descriptor.process.status.pid,
+            command: printable(&descriptor.process.status.name).into_owned(),
             name: printable(name).into_owned(),
             bytes: Bytes(stat.stx_blocks.saturating_mul(BLOCK_BYTES)),
             kind,
@@ -77,14 +70,4 @@ fn device_of_memfds() -> Option<(u32, u32)> {
     let memfd = rustix::fs::memfd_create(c"plimsoll", MemfdFlags::CLOEXEC).ok()?;
     let stat = statx(&memfd, c"", AtFlags::EMPTY_PATH, StatxFlags::INO).ok()?;
     Some((stat.stx_dev_major, stat.stx_dev_minor))
-}
-
-/// A process's name (`/proc/PID/comm`), made printable; empty where it ended.
-pub(super) fn command(proc: BorrowedFd<'_>, pid: u32) -> String {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let mut name = [0; 64];
-    let length = openat(proc, &*of_process(pid, "comm"), flags, Mode::empty())
-        .and_then(|comm| rustix::io::read(&comm, &mut name));
-    let name = name.get(..length.unwrap_or(0)).unwrap_or_default();
-    printable(name.strip_suffix(b"\n").unwrap_or(name)).into_owned()
 }

@@ -6,7 +6,7 @@
 //! through `sock_diag(7)`. The rest is in `Shmem` or `Cached` already; here it gets names. How sizes
 //! are worked out, and what can't be seen, is in `docs/design/003-what-sockets-and-pipes-hold.md`.
 //!
-//! [`look`] walks the live host. None of it is a file in a tree, so a capture keeps the answer, as JSON, in
+//! [`look`] walks the live host, [`Search`] is shown it by another's walk. None of it is a file in a tree, so a capture keeps the answer, as JSON, in
 //! [`CAPTURED`].
 
 mod descriptors;
@@ -21,7 +21,7 @@ use crate::sysvipc_shm::Segment;
 use plimsoll_units::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use live::{LookError, look};
+pub use live::{LookError, Search, look};
 
 /// Where a captured tree keeps what was found.
 pub const CAPTURED: &str = "plimsoll/found.json";

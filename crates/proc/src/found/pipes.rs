@@ -5,7 +5,7 @@
 //! counts bytes, and `pipe_write` puts them into pages of their own, so they are rounded up to pages.
 
 use super::Pipes;
-use super::descriptors::Process;
+use super::descriptors::Descriptor;
 use plimsoll_units::{Bytes, PageSize, Pages};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -26,11 +26,11 @@ pub(super) struct PipeCounter {
 
 impl PipeCounter {
     /// A descriptor that leads to the pipe `inode`.
-    pub(super) fn visit(&mut self, process: &Process<'_>, fd: &CStr, inode: u64, page: PageSize) {
+    pub(super) fn visit(&mut self, descriptor: Descriptor<'_>, inode: u64, page: PageSize) {
         if self.seen.contains(&inode) {
             return;
         }
-        match self.measure(process.pid, fd, page) {
+        match self.measure(descriptor.process.status.pid, descriptor.number, page) {
             Ok((queued, pages)) => {
                 self.seen.insert(inode);
                 self.refused.remove(&inode);

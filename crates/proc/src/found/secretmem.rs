@@ -6,82 +6,93 @@
 //! counts once; pages of an area that nobody maps any more are not seen.
 
 use super::Secretmem;
-use super::memory_files::command;
-use crate::Root;
 use crate::process::map_name::MapName;
 use crate::process::maps::Device;
 use crate::process::smaps;
-use crate::text::{lines, number, words};
+use crate::process::walk::Process;
+use crate::text::printable;
 use plimsoll_units::Bytes;
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, openat, statx};
 use std::collections::HashMap;
-use std::os::fd::BorrowedFd;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read;
 
-/// All areas that some process maps, biggest first.
-pub(super) fn areas(root: &Root, proc: BorrowedFd<'_>, pids: &[u32]) -> Vec<Secretmem> {
-    let Some(device) = device_of_areas() else {
-        return Vec::new(); // the kernel has none, or it is switched off
-    };
-    let mut text = Vec::new();
-    if !has_amount(root, "proc/meminfo", b"Unevictable:", &mut text) {
-        return Vec::new();
-    }
-    let mut by_inode: HashMap<u64, Secretmem> = HashMap::new();
-    for &pid in pids {
-        if !has_amount(root, &format!("proc/{pid}/status"), b"VmLck:", &mut text) {
-            continue;
-        }
-        for (inode, bytes) in mapped_by(root, pid, device, &mut text) {
-            let seen = by_inode.get(&inode).map_or(Bytes::ZERO, |area| area.bytes);
-            if bytes > seen {
-                let command = command(proc, pid);
-                by_inode.insert(
-                    inode,
-                    Secretmem {
-                        pid,
-                        command,
-                        bytes,
-                    },
-                );
-            }
-        }
-    }
-    let mut areas: Vec<_> = by_inode.into_values().collect();
-    areas.sort_by_key(|area| std::cmp::Reverse(area.bytes));
-    areas
+/// Gathers areas as the processes that map them come by.
+#[derive(Debug)]
+pub(super) struct SecretmemCounter {
+    /// `None` where the kernel has none, or they are switched off.
+    device: Option<Device>,
+    by_inode: HashMap<u64, Secretmem>,
+    text: Vec<u8>,
 }
 
-/// What a process has resident of each area, by inode.
-fn mapped_by(root: &Root, pid: u32, device: Device, block: &mut Vec<u8>) -> HashMap<u64, Bytes> {
-    let mut by_inode = HashMap::new();
-    // `maps` first: it costs little however much is resident.
-    let maps = format!("proc/{pid}/maps");
-    let maps = root
-        .read_into(maps, block)
-        .map(|()| memchr::memmem::find(block, b"/secretmem"));
-    if !matches!(maps, Ok(Some(_))) {
-        return by_inode;
+impl SecretmemCounter {
+    pub(super) fn new() -> Self {
+        Self {
+            device: device_of_areas(),
+            by_inode: HashMap::new(),
+            text: Vec::new(),
+        }
     }
-    if let Ok(file) = root.open(format!("proc/{pid}/smaps")) {
-        // A process that ends meanwhile counts as far as it was read.
-        let _ = smaps::stream(file, block, |smap| {
-            let mapping = &smap.mapping;
-            if mapping.device == device && mapping.name() == MapName::SecretMem {
-                *by_inode.entry(mapping.inode).or_default() += smap.usage.rss;
+
+    /// Looks at the mappings of a process, if it can have such an area at all.
+    pub(super) fn visit(&mut self, process: &Process<'_>) {
+        let Some(device) = self.device else { return };
+        let locked = process.status.vm.map_or(Bytes::ZERO, |vm| vm.locked);
+        if locked == Bytes::ZERO || !self.maps_some(process) {
+            return;
+        }
+        for (inode, bytes) in self.resident(process, device) {
+            let seen = self.by_inode.get(&inode).map(|area| area.bytes);
+            if bytes > seen.unwrap_or_default() {
+                let area = Secretmem {
+                    pid: process.status.pid,
+                    command: printable(&process.status.name).into_owned(),
+                    bytes,
+                };
+                self.by_inode.insert(inode, area);
             }
+        }
+    }
+
+    /// Asks `maps` first: it costs little however much is resident.
+    fn maps_some(&mut self, process: &Process<'_>) -> bool {
+        self.text.clear();
+        let read = open(process, c"maps").is_some_and(|mut maps| {
+            maps.read_to_end(&mut self.text).is_ok() // a process that ends meanwhile has none
         });
+        read && memchr::memmem::find(&self.text, b"/secretmem").is_some()
     }
-    by_inode
+
+    /// What a process has resident of each area, by inode.
+    fn resident(&mut self, process: &Process<'_>, device: Device) -> HashMap<u64, Bytes> {
+        let mut by_inode = HashMap::new();
+        if let Some(file) = open(process, c"smaps") {
+            // A process that ends meanwhile counts as far as it was read.
+            let _ = smaps::stream(file, &mut self.text, |smap| {
+                let mapping = &smap.mapping;
+                if mapping.device == device && mapping.name() == MapName::SecretMem {
+                    *by_inode.entry(mapping.inode).or_default() += smap.usage.rss;
+                }
+            });
+        }
+        by_inode
+    }
+
+    /// All areas that some process maps, biggest first.
+    pub(super) fn finish(self) -> Vec<Secretmem> {
+        let mut areas: Vec<_> = self.by_inode.into_values().collect();
+        areas.sort_by_key(|area| std::cmp::Reverse(area.bytes));
+        areas
+    }
 }
 
-/// Whether the line that starts with `key` tells of more than 0 kB.
-fn has_amount(root: &Root, path: &str, key: &[u8], text: &mut Vec<u8>) -> bool {
-    if root.read_into(path, text).is_err() {
-        return false;
-    }
-    let line = lines(text).find_map(|line| line.strip_prefix(key));
-    line.and_then(|rest| number(words(rest).next()?))
-        .is_some_and(|kib| kib > 0)
+/// Past the root's recorder: what is read for the answer is not part of it.
+fn open(process: &Process<'_>, name: &CStr) -> Option<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat(&process.dir, name, flags, Mode::empty()).ok()?;
+    Some(file.into())
 }
 
 fn device_of_areas() -> Option<Device> {

@@ -9,9 +9,9 @@
 
 use super::map_name::MapName;
 use super::maps::Device;
-use super::sample::pids;
 use super::smaps::{self, Smap, StreamError};
 use super::status::Status;
+use super::walk::walk;
 use crate::{Dir, ReadError, Root};
 use plimsoll_sys::kcmp;
 use plimsoll_units::Bytes;
@@ -20,7 +20,6 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsStr;
 
 /// Where a captured tree keeps what is no file.
 pub const CAPTURED: &str = "plimsoll/mappings.json";
@@ -66,28 +65,19 @@ pub struct Object {
 pub fn scan(root: &Root, mut tell: impl FnMut(Event<'_>)) -> Result<(), ReadError> {
     let mut beyond = Beyond::new(root);
     let mut buffer = Vec::new();
-    for pid in pids(root)? {
-        let Ok(dir) = root.open_dir(format!("proc/{pid}")) else {
-            continue;
+    walk(root, |pid, process| {
+        let Some(process) = process.ok().filter(|p| p.status.vm.is_some()) else {
+            return;
         };
-        let Some(status) = read_status(&dir, &mut buffer) else {
-            continue;
-        };
-        tell(Event::Process(&status));
+        tell(Event::Process(&process.status));
         let outcome = match beyond.shares_with(pid) {
             Some(other) => Event::SharesWith(other),
-            None => read_mappings(&dir, &mut buffer, &mut beyond, &mut tell),
+            None => read_mappings(&process.dir, &mut buffer, &mut beyond, &mut tell),
         };
         tell(outcome);
-    }
+    })?;
     beyond.record(root);
     Ok(())
-}
-
-/// `None` for a process without memory or one that is gone.
-fn read_status(dir: &Dir<'_>, buffer: &mut Vec<u8>) -> Option<Status> {
-    dir.read_into(OsStr::new("status"), buffer).ok()?;
-    Status::parse(buffer).ok().filter(|s| s.vm.is_some())
 }
 
 fn read_mappings(

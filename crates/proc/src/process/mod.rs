@@ -18,6 +18,7 @@ pub mod smaps_rollup;
 pub mod stat;
 pub mod status;
 pub mod vm_flags;
+pub mod walk;
 
 use crate::text;
 

@@ -2,15 +2,15 @@
 //! 5.4; `Documentation/ABI/testing/procfs-smaps_rollup`). As dear to the target as `smaps`, less text.
 
 use super::Malformed;
-use super::sample::SampleError;
 use super::smaps::Usage;
+use super::walk::Unreadable;
 use crate::{Root, text};
 
 /// Asks for the sums of one process. It is stalled meanwhile: 13 ms for each GiB in 4 KiB pages.
 ///
 /// # Errors
 /// Where the process has ended, or may not be asked.
-pub fn read(root: &Root, pid: u32) -> Result<Usage, SampleError> {
+pub fn read(root: &Root, pid: u32) -> Result<Usage, Unreadable> {
     Ok(parse(&root.read(format!("proc/{pid}/smaps_rollup"))?)?)
 }
 
