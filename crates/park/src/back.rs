@@ -14,7 +14,7 @@ use crate::view::View;
 use crate::{ParkError, swap};
 use plimsoll_proc::Root;
 use plimsoll_surgery::stop::{StopError, StoppedTree};
-use plimsoll_surgery::tree::Extent;
+use plimsoll_surgery::tree::{Extent, members};
 use plimsoll_sys::Span;
 use plimsoll_sys::pagemap::Pagemap;
 use plimsoll_units::PageSize;
@@ -184,9 +184,7 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
         }
     };
     fault_point("returned");
-    for member in &record.processes {
-        close_leftovers(root, member.name.pid)?;
-    }
+    close_leftovers(root, &record)?;
     forget(entry, &record)?;
     Ok(Resumed {
         record,
@@ -205,19 +203,46 @@ fn is_armed(root: &Root, record: &Record) -> Result<bool, ParkError> {
     Ok(false)
 }
 
-/// Closes descriptors that were made in a process and never put to use, or disarmed and not yet closed.
-fn close_leftovers(root: &Root, pid: u32) -> Result<(), ParkError> {
-    if arm::held(root, pid)?.is_empty() {
-        return Ok(());
+/// Closes descriptors that were made in a process and never put to use, or disarmed and not yet closed; and the copies
+/// that children inherited while the tree was being resumed, under the same numbers.
+fn close_leftovers(root: &Root, record: &Record) -> Result<(), ParkError> {
+    let parked: Vec<u32> = record
+        .processes
+        .iter()
+        .map(|member| member.name.pid)
+        .collect();
+    let numbers: Vec<i32> = record
+        .processes
+        .iter()
+        .filter_map(|member| member.uffd)
+        .collect();
+    let mut pids = parked.clone();
+    for pid in &parked {
+        pids.extend(
+            members(root, *pid, Extent::Whole)?
+                .iter()
+                .map(|name| name.pid),
+        );
     }
-    match StoppedTree::stop(root, pid, Extent::Only, STOP_TIMEOUT) {
-        Err(StopError::Gone { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(mut tree) => tree
-            .processes
-            .iter_mut()
-            .try_for_each(|process| arm::close_all(root, process)),
+    pids.sort_unstable();
+    pids.dedup();
+    for pid in pids {
+        let held = arm::held(root, pid)?;
+        let ours = parked.contains(&pid) || held.iter().any(|held| numbers.contains(held));
+        if held.is_empty() || !ours {
+            continue;
+        }
+        match StoppedTree::stop(root, pid, Extent::Only, STOP_TIMEOUT) {
+            Err(StopError::Gone { .. }) => {}
+            Err(error) => return Err(error.into()),
+            Ok(mut tree) => {
+                for process in &mut tree.processes {
+                    arm::close_all(root, process)?;
+                }
+            }
+        }
     }
+    Ok(())
 }
 
 /// Brings everything back into a tree that still stands, after parking it failed; then it runs on.

@@ -8,7 +8,7 @@
 //! Two means: the kernel's swap where there is enough ([`swap`]), else a store of our own ([`store`]). What has
 //! been done to a tree is written down ([`runtime`]) before it is done, so a plimsoll that is killed at any step
 //! leaves a tree that runs, or waits, or is frozen, and that the next one can bring back
-//! (`docs/design/004-parking.md`).
+//! (`docs/design/005-parking.md`).
 
 mod arm;
 pub mod back;

@@ -1,7 +1,7 @@
 //! Parking: a tree's memory leaves, everything else stays.
 //!
 //! Every step leaves the tree in a state that the next plimsoll can take up, and a failure undoes what was done
-//! before the tree runs again (`docs/design/004-parking.md` lists each step with what a kill there leaves).
+//! before the tree runs again (`docs/design/005-parking.md` lists each step with what a kill there leaves).
 
 use crate::fault_point::fault_point;
 use crate::plan::{Plan, Stays};

@@ -20,12 +20,15 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Park,
+    /// By swap.
+    ParkBySwap,
     /// Ends after the first group has left.
     ParkInterrupted,
     Resume,
 }
 
-const VERBS: [(&str, Verb); 3] = [
+const VERBS: [(&str, Verb); 4] = [
+    ("park-by-swap", Verb::ParkBySwap),
     ("park", Verb::Park),
     ("park-interrupted", Verb::ParkInterrupted),
     ("resume", Verb::Resume),
@@ -182,7 +185,10 @@ fn operate(verb: Verb, pid: u32, runtime: &Runtime, place: &Place) -> Result<(),
         place,
         pid,
         extent: Extent::Whole,
-        wanted: Wanted::Store,
+        wanted: match verb {
+            Verb::ParkBySwap => Wanted::Swap,
+            _ => Wanted::Store,
+        },
         codec: Codec::Lz4,
         interrupted: &interrupted,
         progress: &mut |_, _| {
