@@ -3,33 +3,7 @@
 use plimsoll_ledger::host::{Discovered, account};
 use plimsoll_proc::Root;
 use plimsoll_proc::host::HostSampler;
-use plimsoll_testkit::need;
 use std::fs::File;
-
-/// What may be left over: 24 MiB, or 0.2 % of RAM where that is more.
-fn allowed(total: u64) -> i64 {
-    i64::try_from((24 << 20).max(total / 500)).unwrap()
-}
-
-#[test]
-fn little_is_left_over_on_a_host_at_rest() {
-    need!(Root);
-    let root = Root::live();
-    let mut sampler = HostSampler::open(&root).unwrap();
-    let mut left_over: Vec<i64> = (0..15)
-        .map(|_| {
-            let sample = sampler.sample().unwrap();
-            let host = account(&sample, &Discovered::default()).host;
-            host.unattributed_bytes.abs() - allowed(host.total_bytes.get())
-        })
-        .collect();
-    left_over.sort_unstable();
-    assert!(
-        left_over[7] <= 0,
-        "the median is {} bytes too much",
-        left_over[7]
-    );
-}
 
 #[test]
 fn the_capture_gives_the_same_account() {

@@ -10,4 +10,4 @@
 mod commit;
 mod groups;
 mod host;
-mod owners;
+mod quiet;

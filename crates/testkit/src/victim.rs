@@ -16,6 +16,14 @@ pub struct Victim {
 }
 
 impl Victim {
+    /// Builds the program, unless that has been done: for who measures what a victim takes.
+    ///
+    /// # Errors
+    /// When it can't be built.
+    pub fn build() -> io::Result<()> {
+        binary().map(drop)
+    }
+
     /// Starts a victim of this kind and waits until it is ready.
     ///
     /// # Errors
