@@ -50,8 +50,9 @@ pub(crate) struct Look {
     ///
     /// processes  who holds anonymous memory
     /// groups     what each cgroup is charged, its limits, and what it holds that no process in it owns
-    /// commit     what the kernel has promised, recomputed from every mapping (reads every smaps)
-    /// slab       the kernel's own caches
+    /// commit     what the kernel has promised, recomputed from every mapping (stalls each process for about
+    ///            13 ms a GiB that it has in RAM)
+    /// slab       the kernel's own caches, how full each is, and whether it can be emptied
     /// PID        one process
     /// CGROUP     one group, named by its path, which begins with a slash
     #[arg(value_name = "VIEW", verbatim_doc_comment, value_parser = View::parse)]
@@ -106,6 +107,11 @@ Examples:
 pub(crate) struct Capture {
     /// A directory that does not exist yet, or is empty
     pub(crate) dir: PathBuf,
+
+    /// Read the mappings of huge processes too: reading them stalls a process for about 13 ms a GiB that it has
+    /// in RAM, so those that it would stall for more than 250 ms are passed over and named
+    #[arg(long)]
+    pub(crate) all_mappings: bool,
 
     /// Print one JSON document, schema plimsoll.capture/1
     #[arg(long)]

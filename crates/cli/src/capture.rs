@@ -1,20 +1,25 @@
 //! `plimsoll capture`: one look, and the bytes it was made from.
 //!
 //! Everything is written into a directory beside the one that was asked for, which takes its name at the end: so DIR is complete
-//! or as it was. What a replay has to say is kept too (`plimsoll/look.json`), for comparison.
+//! or as it was. A signal ends it with that directory removed; where it was killed outright, the next capture to the same place names
+//! what it left. What a replay has to say is kept too (`plimsoll/look.json`), for comparison.
 
 use crate::args;
 use crate::failure::{Failure, Kind};
-use crate::gather::{Gatherer, Wanted};
+use crate::gather::{Gatherer, Mappings, Wanted};
+use crate::park::catch_signals;
 use crate::terminal;
 use anyhow::Context;
 use plimsoll_proc::{Recorded, Root};
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 /// Where a captured tree keeps the account as it was made live.
@@ -23,21 +28,39 @@ const LOOK_FILE: &str = "plimsoll/look.json";
 /// Captures as asked.
 pub(crate) fn run(args: &args::Capture) -> Result<(), Failure> {
     refuse_unless_new_or_empty(&args.dir)?;
+    for left in left_behind(&args.dir) {
+        eprintln!(
+            "plimsoll: note: {} was left by a capture that was killed; nothing needs it, remove it",
+            left.display()
+        );
+    }
+    let interrupted = catch_signals()?;
     let aside = Aside::new(&args.dir)?;
-    let recorded = write(&aside.path)?;
+    let mappings = if args.all_mappings {
+        Mappings::All
+    } else {
+        Mappings::Cheap
+    };
+    let recorded = write(&aside.path, mappings)?;
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Failure::message(
+            Kind::Failed,
+            "interrupted; nothing was written",
+        ));
+    }
     aside.take_its_place(&args.dir)?;
     terminal::print(&told(args, recorded)?)?;
     Ok(())
 }
 
-fn write(into: &Path) -> Result<Recorded, Failure> {
+fn write(into: &Path, mappings: Mappings) -> Result<Recorded, Failure> {
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
     let directory = rustix::fs::open(into, flags, Mode::empty())
         .map_err(std::io::Error::from)
         .with_context(|| format!("cannot open {}", into.display()))
         .map_err(|error| Failure::new(Kind::Failed, error))?;
     let root = Root::recorded(directory);
-    let look = Gatherer::new(&root)?.look(&Wanted::everything())?;
+    let look = Gatherer::new(&root)?.look(&Wanted::everything(mappings))?;
     root.record(LOOK_FILE, &json(&look)?);
     root.record(HOST_FILE, &json(&CapturedHost::now())?);
     Ok(root.finish_recording()?)
@@ -100,9 +123,8 @@ impl Aside {
                 format_args!("{} names no directory of its own", target.display()),
             )
         })?;
-        let mut aside = std::ffi::OsString::from(".");
-        aside.push(name);
-        aside.push(format!(".partial-{}", std::process::id()));
+        let mut aside = name_aside(name);
+        aside.push(std::process::id().to_string());
         let path = target.with_file_name(aside);
         DirBuilder::new()
             .mode(0o700)
@@ -114,13 +136,42 @@ impl Aside {
         })
     }
 
-    /// `rename(2)` puts a directory in the place of an empty one, and of nothing else.
+    /// `rename(2)` puts a directory in the place of an empty one, and of nothing else. What is in it is on the disk first
+    /// (`syncfs(2)`: one call for thousands of files), so that a crash leaves a whole capture or none.
     fn take_its_place(mut self, target: &Path) -> Result<(), Failure> {
-        fs::rename(&self.path, target)
-            .map_err(|error| cannot("put the capture at", target, error))?;
+        let put = |error| cannot("put the capture at", target, error);
+        fs::File::open(&self.path)
+            .and_then(|directory| Ok(rustix::fs::syncfs(directory)?))
+            .map_err(put)?;
+        fs::rename(&self.path, target).map_err(put)?;
         self.in_place = true;
         Ok(())
     }
+}
+
+/// Beginning of the names of directories that captures to `name` are written into; the capturing process's id follows.
+fn name_aside(name: &OsStr) -> OsString {
+    let mut aside = OsString::from(".");
+    aside.push(name);
+    aside.push(".partial-");
+    aside
+}
+
+/// Directories that captures to the same place were written into, by processes that are no more.
+fn left_behind(target: &Path) -> Vec<PathBuf> {
+    let beginning = target.file_name().map(name_aside).unwrap_or_default();
+    let parent = target
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let entries = fs::read_dir(parent.unwrap_or(Path::new("."))).into_iter();
+    let is_of_the_dead = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let pid = name.as_bytes().strip_prefix(beginning.as_bytes());
+        let pid = pid.and_then(|pid| std::str::from_utf8(pid).ok()?.parse::<u32>().ok());
+        pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    };
+    let entries = entries.flatten().flatten().filter(is_of_the_dead);
+    entries.map(|entry| entry.path()).collect()
 }
 
 impl Drop for Aside {

@@ -11,12 +11,24 @@ use plimsoll_ledger::process::Shares;
 use plimsoll_ledger::process::share;
 use plimsoll_proc::found::{Found, LookError, Search};
 use plimsoll_proc::host::HostSampler;
+use plimsoll_proc::mountinfo;
 use plimsoll_proc::passwd::Users;
 use plimsoll_proc::process::sample::Samples;
+use plimsoll_proc::process::status::Status;
 use plimsoll_proc::process::walk::walk;
 use plimsoll_proc::process::{mappings, smaps, smaps_rollup};
+use plimsoll_proc::text::printable;
 use plimsoll_proc::{Root, page_size, sysvipc_shm};
 use plimsoll_units::PageSize;
+use std::path::Path;
+
+/// Of which processes mappings are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mappings {
+    /// Of those that it stalls only shortly.
+    Cheap,
+    All,
+}
 
 /// What is read besides the host's counters, which always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +38,9 @@ pub(crate) struct Wanted {
     pub(crate) processes: bool,
     pub(crate) groups: bool,
     /// Every mapping of every process.
-    pub(crate) mappings: bool,
+    pub(crate) mappings: Option<Mappings>,
+    /// The kernel's object caches, one by one.
+    pub(crate) slab_caches: bool,
     pub(crate) pss: Option<Pss>,
 }
 
@@ -39,18 +53,20 @@ impl Wanted {
             found: all || view.is_none(),
             processes: all || !matches!(view, None | Some(View::Slab | View::Commit)),
             groups: all || matches!(view, Some(View::Groups | View::Group(_))),
-            mappings: matches!(view, Some(View::Commit)),
+            mappings: matches!(view, Some(View::Commit)).then_some(Mappings::All),
+            slab_caches: matches!(view, Some(View::Slab)),
             pss: args.pss,
         }
     }
 
-    /// What any view may show.
-    pub(crate) fn everything() -> Self {
+    /// What any view is made from.
+    pub(crate) fn everything(mappings: Mappings) -> Self {
         Self {
             found: true,
             processes: true,
             groups: true,
-            mappings: true,
+            mappings: Some(mappings),
+            slab_caches: false,
             pss: None,
         }
     }
@@ -91,6 +107,7 @@ impl<'r> Gatherer<'r> {
         let mut unseen = Vec::new();
         // The walks come first and the counters last: what walking itself takes and gives back is settled by then.
         let (found, samples) = self.walk(wanted, &mut unseen);
+        unseen.extend(samples.as_ref().and_then(|samples| self.hidden(samples)));
         let processes = samples.map(|samples| (samples, self.users(&mut unseen)));
         let groups = wanted
             .groups
@@ -102,6 +119,7 @@ impl<'r> Gatherer<'r> {
         let promises = self.promises(wanted.mappings, &mut unseen);
         Ok(plimsoll_ledger::look(Sample {
             host: self.host.sample()?,
+            slab_caches: wanted.slab_caches,
             found,
             processes,
             shares,
@@ -137,7 +155,7 @@ impl<'r> Gatherer<'r> {
         shares
     }
 
-    fn promises(&self, mappings: bool, unseen: &mut Vec<Unseen>) -> Option<Promises> {
+    fn promises(&self, mappings: Option<Mappings>, unseen: &mut Vec<Unseen>) -> Option<Promises> {
         let read = |path| self.root.read(path);
         let policy = match read("proc/sys/vm/overcommit_memory") {
             Ok(mode) => commit::policy(&mode)?,
@@ -146,9 +164,11 @@ impl<'r> Gatherer<'r> {
                 return None;
             }
         };
-        let recount = mappings.then(|| {
+        let recount = mappings.map(|which| {
+            let spare =
+                |status: &Status| which == Mappings::Cheap && share::refusal(status).is_some();
             let mut recount = Recount::default();
-            if let Err(error) = mappings::scan(self.root, |event| recount.take(&event)) {
+            if let Err(error) = mappings::scan(self.root, spare, |event| recount.take(&event)) {
                 unseen.push(not_seen("mappings of processes", &error));
             }
             recount
@@ -202,6 +222,32 @@ impl<'r> Gatherer<'r> {
         Users::read(self.root).unwrap_or_else(|error| {
             unseen.push(not_seen("names of users", &error));
             Users::default()
+        })
+    }
+
+    /// A `/proc` that hides processes hides the first, unless the reader is let in.
+    fn hidden(&self, samples: &Samples) -> Option<Unseen> {
+        if samples
+            .processes
+            .iter()
+            .any(|process| process.status.pid == 1)
+        {
+            return None;
+        }
+        let mounts = mountinfo::parse(&self.root.read("proc/self/mountinfo").ok()?);
+        let proc = mounts
+            .iter()
+            .rfind(|mount| mount.mount_point == Path::new("/proc"))?;
+        let option = proc.super_options.split(|&byte| byte == b',');
+        let hidepid = option
+            .into_iter()
+            .find(|option| option.starts_with(b"hidepid="))?;
+        Some(Unseen {
+            what: "processes of other users".to_owned(),
+            why: format!(
+                "/proc is mounted with {}; root sees them, and members of the group in its option gid=",
+                printable(hidepid)
+            ),
         })
     }
 }

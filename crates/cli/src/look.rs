@@ -18,11 +18,11 @@ mod tests;
 use crate::args::{self, View};
 use crate::failure::{Failure, Kind};
 use crate::gather::{Gatherer, Wanted};
+use crate::interrupt::Interrupt;
 use crate::table::wrap;
 use crate::terminal::{self, Terminal};
 use plimsoll_ledger::look::{Look, Unseen};
 use plimsoll_proc::Root;
-use std::thread::sleep;
 
 /// Looks as asked.
 pub(crate) fn run(args: &args::Look) -> Result<(), Failure> {
@@ -35,25 +35,44 @@ pub(crate) fn run(args: &args::Look) -> Result<(), Failure> {
         None => Root::live(),
     };
     let mut gatherer = Gatherer::new(&root)?;
+    let mut interrupt = args.watch.map(|_| Interrupt::catch()).transpose()?;
     loop {
-        let look = gatherer.look(&Wanted::of(args))?;
+        let mut look = gatherer.look(&Wanted::of(args))?;
+        if let Some(View::Process(pid)) = args.view {
+            narrow(&mut look, pid, &gatherer)?;
+        }
         let shown = if args.json {
             json(&look, args.watch.is_some())?
         } else {
-            text(&look, &gatherer, args)?
+            text(&look, args)?
         };
         terminal::print(&shown)?;
-        let Some(pause) = args.watch else {
+        let (Some(pause), Some(interrupt)) = (args.watch, &mut interrupt) else {
             return Ok(());
         };
-        sleep(pause);
+        if interrupt.came_within(pause)? {
+            // The terminal has written ^C where the cursor stood.
+            return Ok(if Terminal::of_stdout().is_screen() {
+                terminal::print("\n")?;
+            });
+        }
     }
 }
 
-fn text(look: &Look, gatherer: &Gatherer<'_>, args: &args::Look) -> Result<String, Failure> {
+/// Of all processes only this one, with what it maps.
+fn narrow(look: &mut Look, pid: u32, gatherer: &Gatherer<'_>) -> Result<(), Failure> {
+    look.processes.retain(|process| process.pid == pid);
+    let process = look.processes.first_mut();
+    let process =
+        process.ok_or_else(|| Failure::message(Kind::Failed, format_args!("no process {pid}")))?;
+    process.mapped = gatherer.mappings(pid);
+    Ok(())
+}
+
+fn text(look: &Look, args: &args::Look) -> Result<String, Failure> {
     let terminal = Terminal::of_stdout();
-    let mut text = view(look, gatherer, args, &terminal)?;
-    if args.watch.is_some() {
+    let mut text = view(look, args, &terminal)?;
+    if args.watch.is_some() && terminal.is_screen() {
         text.push_str(&unseen_count(&look.unseen));
         return Ok(in_place(&text));
     }
@@ -61,12 +80,7 @@ fn text(look: &Look, gatherer: &Gatherer<'_>, args: &args::Look) -> Result<Strin
     Ok(text)
 }
 
-fn view(
-    look: &Look,
-    gatherer: &Gatherer<'_>,
-    args: &args::Look,
-    terminal: &Terminal,
-) -> Result<String, Failure> {
+fn view(look: &Look, args: &args::Look, terminal: &Terminal) -> Result<String, Failure> {
     Ok(match &args.view {
         None => host::view(&look.host, args.explain, terminal),
         Some(View::Processes) => processes::view(&look.processes, args.by, terminal),
@@ -76,12 +90,9 @@ fn view(
             None => "The commit account could not be read.\n".to_owned(),
         },
         Some(View::Slab) => slab::view(&look.host, terminal),
-        Some(View::Process(pid)) => {
-            let process = look.processes.iter().find(|process| process.pid == *pid);
-            let process = process
-                .ok_or_else(|| Failure::message(Kind::Failed, format_args!("no process {pid}")))?;
-            one_process::view(process, gatherer.mappings(*pid).as_deref(), terminal)
-        }
+        Some(View::Process(_)) => look.processes.iter().fold(String::new(), |text, process| {
+            text + &one_process::view(process, terminal)
+        }),
         Some(View::Group(path)) => one_group::view(look, path, args.explain, terminal)?,
     })
 }
@@ -126,8 +137,8 @@ fn unseen_count(unseen: &[Unseen]) -> String {
     }
 }
 
-/// Draws over what was there before: every line is cleared behind its end, and all below the last. The cursor is neither
-/// hidden nor moved elsewhere, so there is nothing to put back when Ctrl-C ends us.
+/// Draws over what was there before: every line is cleared behind its end, and all below the last. The cursor is not hidden
+/// and stays below the text, so there is nothing to put back at the end.
 fn in_place(text: &str) -> String {
     format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
 }

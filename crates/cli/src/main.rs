@@ -8,6 +8,7 @@ mod bar;
 mod capture;
 mod failure;
 mod gather;
+mod interrupt;
 mod look;
 mod manual;
 mod park;
@@ -19,6 +20,7 @@ mod terminal;
 use args::{Plimsoll, Verb};
 use clap::Parser;
 use failure::{Failure, Kind};
+use std::panic::UnwindSafe;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -34,8 +36,13 @@ fn main() -> ExitCode {
             };
         }
     };
+    ExitCode::from(exit_code(|| run(args.verb)))
+}
+
+/// Runs a verb, tells how it failed, and gives the code of that.
+fn exit_code(verb: impl FnOnce() -> Result<(), Failure> + UnwindSafe) -> u8 {
     // a panic is a fault of ours: its message is on stderr by now
-    let outcome = std::panic::catch_unwind(|| run(args.verb)).unwrap_or_else(|_| {
+    let outcome = std::panic::catch_unwind(verb).unwrap_or_else(|_| {
         Err(Failure::message(
             Kind::Fault,
             "a fault inside plimsoll, please report the lines above",
@@ -44,9 +51,26 @@ fn main() -> ExitCode {
     match outcome {
         Err(failure) if !failure.is_broken_pipe() => {
             eprintln!("{failure}");
-            ExitCode::from(failure.kind as u8)
+            failure.kind as u8
         }
-        _ => ExitCode::SUCCESS,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn each_kind_of_failure_has_its_code() {
+        assert_eq!(exit_code(|| Ok(())), 0);
+        assert_eq!(exit_code(|| Err(Failure::message(Kind::Refused, "x"))), 4);
+        assert_eq!(
+            exit_code(|| Err(Error::from(ErrorKind::BrokenPipe).into())),
+            0
+        );
+        assert_eq!(exit_code(|| panic!("a fault, made to be seen")), 5);
     }
 }
 

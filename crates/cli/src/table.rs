@@ -18,6 +18,8 @@ pub(crate) struct Table {
     rows: Vec<Row>,
     /// Rows that are shown last and always.
     foot: Vec<Row>,
+    /// The column that notes stand under: the last, unless said otherwise.
+    notes_under: usize,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,7 @@ pub(crate) enum Align {
 #[derive(Debug)]
 struct Row {
     cells: Vec<Cell>,
-    /// Lines below the row, under its last column.
+    /// Lines below the row.
     notes: Vec<String>,
 }
 
@@ -91,6 +93,15 @@ impl Table {
             columns: columns.iter().map(column).collect(),
             rows: Vec::new(),
             foot: Vec::new(),
+            notes_under: columns.len().saturating_sub(1),
+        }
+    }
+
+    /// Notes stand under the column at this place: for notes too long for the last one.
+    pub(crate) fn notes_under(self, column: usize) -> Self {
+        Self {
+            notes_under: column,
+            ..self
         }
     }
 
@@ -115,7 +126,7 @@ impl Table {
     /// `elsewhere` lines of it for others, and the rows that do not fit are counted instead.
     pub(crate) fn render(&self, terminal: &Terminal, elsewhere: usize) -> String {
         let widths = self.widths();
-        let indent = note_indent(&widths);
+        let indent = self.note_indent(&widths);
         let mut text = String::new();
         let titles = self
             .columns
@@ -140,7 +151,8 @@ impl Table {
         for (shown, row) in self.rows.iter().enumerate() {
             used += row.lines(indent, terminal);
             if used > room {
-                let more = format!("… {} more", self.rows.len() - shown);
+                let left_out = self.rows.len() - shown;
+                let more = format!("{} {left_out} more", terminal.ellipsis());
                 text.push_str(&terminal.paint(Colour::Faint, &more));
                 text.push('\n');
                 break;
@@ -155,7 +167,7 @@ impl Table {
 
     fn row_lines(&self, row: &Row, widths: &[usize], terminal: &Terminal, text: &mut String) {
         self.line(&row.cells, widths, terminal, text);
-        let indent = note_indent(widths);
+        let indent = self.note_indent(widths);
         for line in row
             .notes
             .iter()
@@ -165,6 +177,11 @@ impl Table {
             text.push_str(&terminal.paint(Colour::Faint, line));
             text.push('\n');
         }
+    }
+
+    fn note_indent(&self, widths: &[usize]) -> usize {
+        let before = widths.iter().take(self.notes_under);
+        before.map(|width| width + GAP).sum()
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -187,7 +204,7 @@ impl Table {
                 Align::Right => (blank + &cell.text, 0),
             };
             let left = room.saturating_sub(pending);
-            let shown = cut(&padded, left);
+            let shown = cut(&padded, left, terminal.ellipsis());
             if left == 0 || shown.trim().is_empty() {
                 pending += width + GAP;
                 continue;
@@ -204,9 +221,10 @@ impl Table {
     }
 }
 
-/// Notes stand under the last column.
-fn note_indent(widths: &[usize]) -> usize {
-    widths.iter().rev().skip(1).map(|width| width + GAP).sum()
+/// Text that is no table, each of its lines broken between words where it is wider than the terminal.
+pub(crate) fn paragraph(text: &str, terminal: &Terminal) -> String {
+    let lines = text.lines().flat_map(|line| wrap(line, 0, terminal));
+    lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
 /// `note` in lines that fit right of `indent`, broken between words; no line where there is no room at all.
@@ -244,11 +262,16 @@ pub(crate) fn wrap<'n>(note: &'n str, indent: usize, terminal: &Terminal) -> Vec
 }
 
 /// `text` in at most `room` cells, with an ellipsis where something is left out.
-pub(crate) fn cut(text: &str, room: usize) -> std::borrow::Cow<'_, str> {
+pub(crate) fn cut<'t>(text: &'t str, room: usize, ellipsis: &str) -> std::borrow::Cow<'t, str> {
     if text.width() <= room {
         return text.into();
     }
-    let mut left = room.saturating_sub(1);
+    let ellipsis = if ellipsis.width() <= room {
+        ellipsis
+    } else {
+        ""
+    };
+    let mut left = room.saturating_sub(ellipsis.width());
     let mut kept: String = text
         .chars()
         .take_while(|c| {
@@ -258,9 +281,7 @@ pub(crate) fn cut(text: &str, room: usize) -> std::borrow::Cow<'_, str> {
             fits
         })
         .collect();
-    if room > 0 {
-        kept.push('…');
-    }
+    kept.push_str(ellipsis);
     kept.into()
 }
 
@@ -314,8 +335,8 @@ mod tests {
              \x20            es\n\
              \x20       9 B  日本語…\n"
         );
-        assert_eq!(cut("日本語", 4), "日…");
-        assert_eq!(cut("abc", 0), "");
+        assert_eq!(cut("日本語", 4, "…"), "日…");
+        assert_eq!(cut("abc", 0, "…"), "");
     }
 
     #[test]

@@ -42,6 +42,16 @@ impl Terminal {
         }
     }
 
+    /// Whether it is a screen, which can be drawn over.
+    pub(crate) fn is_screen(&self) -> bool {
+        self.rows.is_some()
+    }
+
+    /// What stands for text that is left out.
+    pub(crate) fn ellipsis(&self) -> &'static str {
+        if self.utf8 { "…" } else { "..." }
+    }
+
     /// How wide a bar is drawn.
     pub(crate) fn bar_columns(&self) -> usize {
         self.columns.unwrap_or(BAR_COLUMNS).min(120)

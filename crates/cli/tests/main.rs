@@ -11,6 +11,8 @@ mod capture;
 mod guests;
 mod help;
 mod hostile;
+mod hostile_tree;
 mod look;
 mod program;
 mod unprivileged;
+mod watch;

@@ -65,3 +65,32 @@ fn a_place_that_is_not_ours_is_not_permitted() {
     let output = as_nobody(&["capture", "/root/plimsoll-capture"]);
     assert_eq!(output.status.code(), Some(3), "{}", transcript(&output));
 }
+
+#[test]
+fn processes_that_proc_hides_are_named() {
+    plimsoll_testkit::need!(
+        Root,
+        Program("unshare"),
+        Program("mount"),
+        Program("setpriv")
+    );
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = dir.path().join("plimsoll");
+    fs::copy(env!("CARGO_BIN_EXE_plimsoll"), &program).unwrap();
+    let script = format!(
+        "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {} look processes",
+        program.display()
+    );
+    // a mount of /proc has the options of its pid namespace, so it takes one of its own
+    let output = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    let told = transcript(&output);
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("processes of other users: /proc is mounted with hidepid="),
+        "{told}"
+    );
+}

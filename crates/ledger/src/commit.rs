@@ -20,10 +20,9 @@ mod shapes;
 
 pub use recount::Recount;
 
-use crate::look::{Commit, Policy, Unseen};
+use crate::look::{Commit, Policy, Unread, Unseen};
 use plimsoll_proc::meminfo::Meminfo;
 use plimsoll_proc::sysvipc_shm::Segment;
-use plimsoll_units::Bytes;
 
 /// What the account needs besides `/proc/meminfo`.
 #[derive(Debug)]
@@ -71,23 +70,31 @@ pub fn account(meminfo: &Meminfo, promises: Promises) -> Option<Commit> {
     Some(commit)
 }
 
-/// What the recount lacks, in words.
-#[must_use]
-pub fn unseen(commit: &Commit) -> Option<Unseen> {
-    let at_most: Bytes = commit.unreadable.iter().map(|p| p.at_most_bytes).sum();
-    let first = commit.unreadable.first()?;
-    let others = match commit.unreadable.len() {
-        1 => String::new(),
-        all => format!(" and {} others", all.saturating_sub(1)),
-    };
-    Some(Unseen {
-        what: format!(
-            "the mappings of process {} ({}){others}",
-            first.pid, first.command
+/// What the recount lacks, in words: a line for each reason.
+pub fn unseen(commit: &Commit) -> impl Iterator<Item = Unseen> {
+    const REASONS: [(Unread, &str); 2] = [
+        (
+            Unread::Denied,
+            "not allowed, or denied to everybody by the process itself; root sees all but the latter",
         ),
-        why: format!(
-            "not allowed, or denied to everybody by the process itself; at most {at_most} of \
-             Committed_AS may be theirs; root sees all but the latter"
+        (
+            Unread::Costly,
+            "reading them would have stalled it for too long; `capture --all-mappings` reads them all the same",
         ),
+    ];
+    REASONS.into_iter().filter_map(|(why, words)| {
+        let mut unread = commit.unreadable.iter().filter(|one| one.why == why);
+        let first = unread.next()?;
+        let others = match unread.count() {
+            0 => String::new(),
+            more => format!(" and {more} others"),
+        };
+        Some(Unseen {
+            what: format!(
+                "the mappings of process {} ({}){others}",
+                first.pid, first.command
+            ),
+            why: words.to_owned(),
+        })
     })
 }

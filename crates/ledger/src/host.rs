@@ -18,6 +18,7 @@ use plimsoll_units::Bytes;
 
 pub use account::account;
 pub use owners::{OWNERS, OwnerRow, row_of, words_of};
+pub use slab::slab_caches;
 
 /// What was found by looking where no counter counts.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -3,6 +3,7 @@
 //! Names and units are part of the interface: sizes are bytes with the suffix `_bytes`; what could not be
 //! known is `null`, never 0, and has a line in `unseen`.
 
+use crate::mappings::Part;
 use plimsoll_units::Bytes;
 use serde::Serialize;
 
@@ -35,6 +36,26 @@ pub struct Host {
     pub owners: Vec<Owner>,
     /// What no owner claims. Negative when the files were read too far apart to agree.
     pub unattributed_bytes: i64,
+    /// The kernel's object caches one by one, biggest first; empty unless asked for (`look slab`), and where they may
+    /// not be read.
+    pub slab_caches: Vec<SlabCache>,
+}
+
+/// One of the kernel's object caches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlabCache {
+    /// As in `/proc/slabinfo`.
+    pub name: String,
+    /// What all its slabs take.
+    pub bytes: Bytes,
+    /// Objects in use.
+    pub active_objects: u64,
+    /// Objects that its slabs hold, used or not.
+    pub objects: u64,
+    /// Size of one object.
+    pub object_size_bytes: Bytes,
+    /// Whether the kernel can empty it under pressure.
+    pub reclaimable: bool,
 }
 
 /// One owner of pages.
@@ -93,11 +114,11 @@ pub struct Commit {
     pub anon_outside_bytes: Option<Bytes>,
     /// By process, largest commitment outside or not resident first.
     pub processes: Vec<CommitProcess>,
-    /// Processes whose mappings can't be read, with what `recomputed_bytes` may lack for each.
+    /// Processes whose mappings were not read, with what `recomputed_bytes` may lack for each.
     pub unreadable: Vec<Unreadable>,
 }
 
-/// A process whose mappings can't be read.
+/// A process whose mappings were not read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unreadable {
     /// Process id.
@@ -106,6 +127,27 @@ pub struct Unreadable {
     pub command: String,
     /// At most this much is charged for it: `VmData` + `VmStk`, all its private writable mappings.
     pub at_most_bytes: Bytes,
+    /// Why.
+    pub why: Unread,
+}
+
+/// Why the mappings of a process were not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unread {
+    /// The reader lacks the right, or the process denies it to everybody.
+    Denied,
+    /// Reading them would have stalled it for too long, and nobody insisted.
+    Costly,
+}
+
+impl Commit {
+    /// At most this much of `committed_bytes` is charged for processes that were not read.
+    #[must_use]
+    pub fn unread_at_most(&self) -> Bytes {
+        let sum: Bytes = self.unreadable.iter().map(|p| p.at_most_bytes).sum();
+        sum.min(self.committed_bytes)
+    }
 }
 
 /// `vm.overcommit_memory`.
@@ -158,6 +200,8 @@ pub struct Process {
     pub swap_bytes: Bytes,
     /// Proportional share; `null` unless asked for.
     pub pss_bytes: Option<Bytes>,
+    /// What it maps, the fullest first; `null` unless asked for (`look PID`), and where it may not be read.
+    pub mapped: Option<Vec<Part>>,
 }
 
 /// One control group. Its figures include those of all groups below it.

@@ -4,16 +4,17 @@ use plimsoll_proc::process::map_name::MapName;
 use plimsoll_proc::process::smaps::Smap;
 use plimsoll_proc::text::printable;
 use plimsoll_units::Bytes;
+use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
 /// All mappings of one kind, or of one file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Part {
     /// What they are, or the file's path.
     pub name: String,
     /// How many.
-    pub mappings: u64,
+    pub count: u64,
     /// What they span.
     pub size_bytes: Bytes,
     /// What of it is in RAM.
@@ -35,7 +36,7 @@ impl Parts {
     pub fn take(&mut self, smap: &Smap<'_>) {
         let name = kind(smap);
         let part = self.0.entry(name).or_default();
-        part.mappings = part.mappings.saturating_add(1);
+        part.count = part.count.saturating_add(1);
         part.size_bytes += smap.mapping.size();
         part.rss_bytes += smap.usage.rss;
         part.pss_bytes += smap.usage.pss;
@@ -96,7 +97,7 @@ mod tests {
         let parts = parts.biggest_first();
         let shown: Vec<_> = parts
             .iter()
-            .map(|part| (part.name.as_str(), part.mappings, part.rss_bytes.0 >> 10))
+            .map(|part| (part.name.as_str(), part.count, part.rss_bytes.0 >> 10))
             .collect();
         assert_eq!(shown, [("/lib/a", 2, 8), ("anonymous", 1, 7)]);
         assert_eq!(parts[0].size_bytes, Bytes::from_kib(16));

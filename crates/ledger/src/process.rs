@@ -38,13 +38,19 @@ fn row(sample: &Sample, users: &Users, shares: &Shares) -> Process {
         anon_bytes: vm.rss_anon.unwrap_or_default(),
         swap_bytes: vm.swap.unwrap_or_default(),
         pss_bytes: shares.get(&status.pid).copied(),
+        mapped: None,
     }
 }
 
-/// Processes that live and could not be read all the same.
-pub fn unseen(samples: &Samples) -> impl Iterator<Item = Unseen> {
-    samples.failed.iter().map(|(pid, error)| Unseen {
-        what: format!("process {pid}"),
+/// Processes that live and could not be read all the same: one line, with the first of them for all.
+pub fn unseen(samples: &Samples) -> Option<Unseen> {
+    let (pid, error) = samples.failed.first()?;
+    let others = match samples.failed.len() {
+        1 => String::new(),
+        all => format!(" and {} others", all.saturating_sub(1)),
+    };
+    Some(Unseen {
+        what: format!("process {pid}{others}"),
         why: error.to_string(),
     })
 }

@@ -18,6 +18,8 @@ use std::collections::HashMap;
 pub struct Sample<'a> {
     /// The host's counters.
     pub host: HostSample<'a>,
+    /// Whether the kernel's object caches are told one by one.
+    pub slab_caches: bool,
     /// What looking found that no counter names.
     pub found: Option<Found>,
     /// Every process, and the names of users.
@@ -41,7 +43,10 @@ pub fn look(sample: Sample<'_>) -> Look {
         discovered = found::discovered(found, &sample.host);
         unseen.extend(found::unseen(found, &sample.host));
     }
-    let accounted = host::account(&sample.host, &discovered);
+    let mut accounted = host::account(&sample.host, &discovered);
+    if sample.slab_caches {
+        accounted.host.slab_caches = host::slab_caches(&sample.host);
+    }
     unseen.extend(accounted.unseen);
     let resident = sample
         .processes
@@ -56,7 +61,7 @@ pub fn look(sample: Sample<'_>) -> Look {
     let commit = sample
         .promises
         .and_then(|promises| commit::account(&sample.host.meminfo, promises));
-    unseen.extend(commit.as_ref().and_then(commit::unseen));
+    unseen.extend(commit.iter().flat_map(commit::unseen));
     let groups = sample
         .groups
         .map(|groups| groups::account(&groups, &resident));

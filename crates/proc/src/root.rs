@@ -2,7 +2,7 @@
 
 use crate::Dir;
 use crate::tee::{ERRORS_FILE, Errors, Recorded, Tee};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -156,7 +156,8 @@ impl Root {
             Source::Captured(dir, errors) => errors.get(path).map_or_else(
                 || {
                     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-                    rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve)
+                    let fd = rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve)?;
+                    admit(fd)
                 },
                 Err,
             ),
@@ -178,9 +179,13 @@ impl Root {
             Source::Live => None,
         };
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        recorded
-            .unwrap_or_else(|| rustix::fs::openat(dir, name, flags, Mode::empty()))
-            .map_err(|errno| self.failed("open", path, errno))
+        let opened =
+            recorded.unwrap_or_else(|| rustix::fs::openat(dir, name, flags, Mode::empty()));
+        match &self.source {
+            Source::Captured(..) => opened.and_then(admit),
+            Source::Live | Source::Recorded(_) => opened,
+        }
+        .map_err(|errno| self.failed("open", path, errno))
     }
 
     /// Notes that a directory was listed, for the tree that is being recorded.
@@ -281,6 +286,21 @@ pub(crate) fn read_whole(file: OwnedFd, bytes: &mut Vec<u8>) -> Result<(), Errno
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
+    }
+}
+
+/// No file of a captured tree is longer: the text of 65,530 mappings, the most a process may have, is 50 MB.
+const CAPTURED_FILE_MAX: i64 = 256 << 20;
+
+/// What a capture is made of: directories, and regular files of a length that a host may have. A device or pipe in their
+/// place could be read for ever.
+fn admit(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    let stat = rustix::fs::fstat(&fd)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Ok(fd),
+        FileType::RegularFile if stat.st_size <= CAPTURED_FILE_MAX => Ok(fd),
+        FileType::RegularFile => Err(Errno::FBIG),
+        _ => Err(Errno::INVAL),
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) fn view(commit: &Commit, explain: bool, terminal: &Terminal) -> Strin
     if let Some(unexplained) = commit.unexplained_bytes {
         line(
             signed(unexplained),
-            "unexplained",
-            "the difference: mappings that could not be read, see below",
+            &format!("unexplained{}", unread(commit)),
+            "the difference: mappings that were not read, and what changed while the others were",
         );
     }
     if let Some(outside) = commit.anon_outside_bytes {
@@ -55,23 +55,52 @@ pub(super) fn view(commit: &Commit, explain: bool, terminal: &Terminal) -> Strin
     ));
     if !commit.processes.is_empty() {
         text.push('\n');
-        text.push_str(&processes(&commit.processes, terminal));
+        text.push_str(&processes(commit, terminal));
     }
     text
 }
 
-/// Policy, sums, a blank line, and the line on which the prompt comes to stand.
+/// What of the unexplained processes that were not read may account for.
+fn unread(commit: &Commit) -> String {
+    let at_most = commit.unread_at_most();
+    match commit.unreadable.as_slice() {
+        [] => String::new(),
+        [one] => format!(
+            "; process {}, not read, accounts for at most {at_most}",
+            one.pid
+        ),
+        all => format!(
+            "; {} processes, not read, account for at most {at_most}",
+            all.len()
+        ),
+    }
+}
+
+/// Policy, sums, a blank line, the count of small processes, and the line on which the prompt comes to stand.
 const LINES_AROUND: usize = 8;
 
-fn processes(processes: &[CommitProcess], terminal: &Terminal) -> String {
+/// A process is shown where it commits, without using it, or uses, without committing it, this part of all that is
+/// committed, or a mebibyte where that is more.
+const WORTH_A_ROW: u64 = 1000;
+
+fn processes(commit: &Commit, terminal: &Terminal) -> String {
     let mut table = Table::new(&[
         ("PID", Align::Right),
         ("CHARGED", Align::Right),
         ("NOT RESIDENT", Align::Right),
         ("UNSEEN ANON", Align::Right),
         ("COMMAND", Align::Left),
-    ]);
-    for process in processes {
+    ])
+    .notes_under(1);
+    let least = Bytes::from_mib(1).max(Bytes(commit.committed_bytes.get() / WORTH_A_ROW));
+    let matters = |process: &&CommitProcess| {
+        let surprise = process
+            .charged_not_resident_bytes
+            .max(process.anon_outside_bytes);
+        surprise >= least
+    };
+    let (shown, small): (Vec<_>, Vec<_>) = commit.processes.iter().partition(matters);
+    for process in shown {
         table.row([
             process.pid.into(),
             process.charged_bytes.into(),
@@ -82,6 +111,18 @@ fn processes(processes: &[CommitProcess], terminal: &Terminal) -> String {
         for shape in &process.shapes {
             table.note(shape.as_str());
         }
+    }
+    if !small.is_empty() {
+        let sum = |what: fn(&CommitProcess) -> Bytes| -> Bytes {
+            small.iter().map(|process| what(process)).sum()
+        };
+        table.foot([
+            "".into(),
+            sum(|process| process.charged_bytes).into(),
+            sum(|process| process.charged_not_resident_bytes).into(),
+            sum(|process| process.anon_outside_bytes).into(),
+            format!("{} others, each below {least} of either", small.len()).into(),
+        ]);
     }
     table.render(terminal, LINES_AROUND)
 }

@@ -2,8 +2,9 @@
 
 use plimsoll_ledger::look::{
     Commit, CommitProcess, Detail, Exactness, Group, Host, Look, Owner, Policy, Process, SCHEMA,
-    Unowned, Unreadable, Unseen,
+    SlabCache, Unowned, Unread, Unreadable, Unseen,
 };
+use plimsoll_ledger::mappings::Part;
 use plimsoll_units::Bytes;
 
 const fn mib(mib: u64) -> Bytes {
@@ -69,6 +70,10 @@ fn host() -> Host {
             ),
         ],
         unattributed_bytes: 17 << 20,
+        slab_caches: vec![
+            cache("nfs_inode_cache", mib(200), 150_000, true),
+            cache("kmalloc-64", mib(3), 40_000, false),
+        ],
     }
 }
 
@@ -83,6 +88,26 @@ fn process(pid: u32, ppid: u32, user: &str, command: &str, anon: u64) -> Process
         anon_bytes: mib(anon),
         swap_bytes: mib(1),
         pss_bytes: None,
+        mapped: Some(vec![Part {
+            name: "heap (brk)".to_owned(),
+            count: 1,
+            size_bytes: mib(anon + 2),
+            rss_bytes: mib(anon),
+            pss_bytes: mib(anon),
+            anon_bytes: mib(anon),
+            swap_bytes: mib(1),
+        }]),
+    }
+}
+
+fn cache(name: &str, bytes: Bytes, active_objects: u64, reclaimable: bool) -> SlabCache {
+    SlabCache {
+        name: name.to_owned(),
+        bytes,
+        active_objects,
+        objects: 200_000,
+        object_size_bytes: Bytes(1040),
+        reclaimable,
     }
 }
 
@@ -102,6 +127,7 @@ pub(super) fn look() -> Look {
                 pid: 1,
                 command: "init".to_owned(),
                 at_most_bytes: mib(34),
+                why: Unread::Denied,
             }],
             processes: vec![CommitProcess {
                 pid: 812,

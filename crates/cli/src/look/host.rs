@@ -1,7 +1,7 @@
 //! The host's account for people: a bar of all RAM, and a table of owners, biggest first.
 
 use crate::bar::{self, Key};
-use crate::table::{Align, Cell, Table};
+use crate::table::{Align, Cell, Table, paragraph};
 use crate::terminal::{Colour, Terminal};
 use plimsoll_ledger::host::words_of;
 use plimsoll_ledger::look::{Exactness, Host, Owner};
@@ -16,7 +16,7 @@ const DETAILS: usize = 5;
 /// The account; what no owner claims is printed however small the screen.
 pub(super) fn view(host: &Host, explain: bool, terminal: &Terminal) -> String {
     let total = host.total_bytes;
-    let mut text = summary(host);
+    let mut text = paragraph(&summary(host), terminal);
     let keys = keys(&host.owners, total, terminal);
     text.push_str(&draw(host, &keys, terminal));
     text.push('\n');
@@ -61,7 +61,7 @@ pub(super) fn view(host: &Host, explain: bool, terminal: &Terminal) -> String {
         Cell::coloured(unattributed(host.unattributed_bytes), Colour::Strong),
     ]);
     text.push_str(&table.render(terminal, LINES_AROUND));
-    text.push_str(&terminal.paint(Colour::Faint, LEGEND));
+    text.push_str(&terminal.paint(Colour::Faint, paragraph(LEGEND, terminal).trim_end()));
     text.push('\n');
     text
 }
@@ -132,7 +132,7 @@ fn draw(host: &Host, keys: &[Key], terminal: &Terminal) -> String {
 }
 
 /// A size with the mark of how well it is known.
-fn marked(bytes: Bytes, exactness: Exactness) -> String {
+pub(super) fn marked(bytes: Bytes, exactness: Exactness) -> String {
     let mark = match exactness {
         Exactness::Exact => "",
         Exactness::Inferred => "~",
@@ -144,6 +144,9 @@ fn marked(bytes: Bytes, exactness: Exactness) -> String {
 /// A share in percent, with as many decimals as it takes to see it.
 fn share(bytes: Bytes, total: Bytes) -> String {
     let percent = 100.0 * bytes.get() as f64 / total.get().max(1) as f64;
+    if bytes > Bytes::ZERO && percent < 0.005 {
+        return "<0.01%".to_owned();
+    }
     let decimals = if percent >= 9.95 {
         0
     } else if percent >= 0.095 {

@@ -6,9 +6,9 @@ use crate::terminal::Terminal;
 use plimsoll_ledger::look::Process;
 use plimsoll_ledger::mappings::Part;
 
-/// The process, and its mappings by what they are; `None` where they can't be read.
-pub(super) fn view(process: &Process, parts: Option<&[Part]>, terminal: &Terminal) -> String {
-    let mapped = match parts {
+/// The process, and its mappings by what they are.
+pub(super) fn view(process: &Process, terminal: &Terminal) -> String {
+    let mapped = match &process.mapped {
         Some(parts) => mapped(parts, terminal),
         None => UNREADABLE.to_owned(),
     };
@@ -37,7 +37,7 @@ fn mapped(parts: &[Part], terminal: &Terminal) -> String {
             part.anon_bytes.into(),
             part.swap_bytes.into(),
             part.size_bytes.into(),
-            part.mappings.into(),
+            part.count.into(),
             part.name.as_str().into(),
         ]);
     }

@@ -2,7 +2,7 @@
 
 use super::forest::Forest;
 use crate::args::By;
-use crate::table::{Align, Table};
+use crate::table::{Align, Table, paragraph};
 use crate::terminal::Terminal;
 use plimsoll_ledger::look::Process;
 use plimsoll_units::Bytes;
@@ -93,7 +93,8 @@ fn one_by_one(processes: &[Process], terminal: &Terminal) -> String {
         foot.insert(5, pss_text(sum.pss).into());
     }
     table.foot(foot);
-    table.render(terminal, LINES_AROUND) + LEGEND
+    let legend = paragraph(LEGEND, terminal);
+    table.render(terminal, legend.lines().count() + 1) + &legend
 }
 
 /// A single process on its line.
@@ -131,12 +132,8 @@ fn rows(processes: &[Process], pss: bool) -> Table {
     table
 }
 
-/// The legend below, and the line on which the prompt comes to stand.
-const LINES_AROUND: usize = 3;
-
 const LEGEND: &str = "\
-ANON + SWAP is each process's own; RSS counts shared pages once for every process that maps them,
-so it has no sum.
+ANON + SWAP is each process's own; RSS counts shared pages once for every process that maps them, so it has no sum.
 ";
 
 /// All processes that have `key` in common on one line.

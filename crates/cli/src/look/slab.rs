@@ -1,30 +1,71 @@
 //! The kernel's object caches for people.
 
-use crate::table::{Align, Table};
+use super::host::marked;
+use crate::table::{Align, Table, paragraph};
 use crate::terminal::Terminal;
 use plimsoll_ledger::look::{Host, Owner};
 use plimsoll_units::Bytes;
 
-/// Each cache that has an owner of its own, the rest, and large kmallocs; biggest first.
+/// Each cache with its objects, biggest first; what of them is known, where they may not be read one by one.
 pub(super) fn view(host: &Host, terminal: &Terminal) -> String {
-    let is_slab = |owner: &&Owner| owner.id.starts_with("slab.") || owner.id == "kmalloc_large";
-    let caches: Vec<_> = host.owners.iter().filter(is_slab).collect();
     let mut table = Table::new(&[
         ("SIZE", Align::Right),
+        ("IN USE", Align::Right),
+        ("OBJECTS", Align::Right),
+        ("OBJECT SIZE", Align::Right),
         ("", Align::Left),
         ("CACHE", Align::Left),
     ]);
-    for cache in &caches {
+    for cache in &host.slab_caches {
         table.row([
             cache.bytes.into(),
-            if cache.reclaimable { "r" } else { "" }.into(),
+            in_use(cache.active_objects, cache.objects).into(),
+            cache.active_objects.into(),
+            cache.object_size_bytes.into(),
+            reclaimable(cache.reclaimable).into(),
             cache.name.as_str().into(),
         ]);
-        for part in &cache.detail {
-            table.note(format!("{} {}", part.bytes, part.name));
-        }
     }
-    let sum: Bytes = caches.iter().map(|cache| cache.bytes).sum();
-    table.foot([sum.into(), "".into(), "all caches".into()]);
-    table.render(terminal, 2) + "r the kernel can take back what is not in use\n"
+    let owners: Vec<_> = host.owners.iter().filter(is_slab).collect();
+    let whole = |owner: &&&Owner| host.slab_caches.is_empty() || owner.id == "kmalloc_large";
+    for owner in owners.iter().filter(whole) {
+        table.row([
+            marked(owner.bytes, owner.exactness).into(),
+            "".into(),
+            "".into(),
+            "".into(),
+            reclaimable(owner.reclaimable).into(),
+            owner.name.as_str().into(),
+        ]);
+    }
+    let sum: Bytes = owners.iter().map(|owner| owner.bytes).sum();
+    let blank = || "".into();
+    table.foot([
+        sum.into(),
+        blank(),
+        blank(),
+        blank(),
+        blank(),
+        "all of the slab".into(),
+    ]);
+    let legend = paragraph(LEGEND, terminal);
+    table.render(terminal, legend.lines().count() + 1) + &legend
+}
+
+const LEGEND: &str = "\
+OBJECTS are those in use, and IN USE their part of all that the cache has room for: where it is low, slabs are kept by few objects each.
+r: the kernel can empty it under pressure.
+";
+
+fn is_slab(owner: &&Owner) -> bool {
+    owner.id.starts_with("slab") || owner.id == "kmalloc_large"
+}
+
+fn reclaimable(yes: bool) -> &'static str {
+    if yes { "r" } else { "" }
+}
+
+fn in_use(active: u64, all: u64) -> String {
+    let percent = active.saturating_mul(100).checked_div(all);
+    percent.map_or_else(String::new, |percent| format!("{percent}%"))
 }

@@ -3,6 +3,7 @@
 use super::{fixture, in_place};
 use crate::args::By;
 use crate::terminal::Terminal;
+use plimsoll_units::Bytes;
 
 const SCREEN: Terminal = Terminal {
     columns: Some(80),
@@ -20,7 +21,8 @@ const NARROW: Terminal = Terminal {
 #[test]
 fn the_host() {
     insta::assert_snapshot!(super::host::view(&fixture::look().host, false, &SCREEN), @r#"
-    24.0 GiB of RAM: 11.7 GiB free, 5.97 GiB that the kernel can take back when it needs to
+    24.0 GiB of RAM: 11.7 GiB free, 5.97 GiB that the kernel can take back when it
+    needs to
     [████████████████████▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓░░······································]
             SIZE  SHARE     OWNER
     ·   11.7 GiB    49%  r  free
@@ -37,7 +39,8 @@ fn the_host() {
 #[test]
 fn the_host_explained_in_ascii_and_narrow() {
     insta::assert_snapshot!(super::host::view(&fixture::look().host, true, &NARROW), @r#"
-    24.0 GiB of RAM: 11.7 GiB free, 5.97 GiB that the kernel can take back when it needs to
+    24.0 GiB of RAM: 11.7 GiB free, 5.97 GiB that the
+    kernel can take back when it needs to
     [############============-.......................]
             SIZE  SHARE     OWNER
     .   11.7 GiB    49%  r  free
@@ -66,8 +69,9 @@ fn the_host_explained_in_ascii_and_narrow() {
                             data in sockets, sent and
                             not yet received or read;
                             no kernel counter names it
-        17.0 MiB  0.07%     unattributed: nothing nam…
-    ~ inferred   ? holder unknown   r the kernel can take it back
+        17.0 MiB  0.07%     unattributed: nothing n...
+    ~ inferred   ? holder unknown   r the kernel can
+    take it back
     "#);
 }
 
@@ -100,8 +104,8 @@ fn processes_one_by_one() {
     813  ada   1000 MiB  1.00 MiB  1010 MiB  python3 worker.py
       1  root  12.0 MiB  1.00 MiB  22.0 MiB  /sbin/init
                4.89 GiB  3.00 MiB            3 processes
-    ANON + SWAP is each process's own; RSS counts shared pages once for every process that maps them,
-    so it has no sum.
+    ANON + SWAP is each process's own; RSS counts shared pages once for every
+    process that maps them, so it has no sum.
     "#);
 }
 
@@ -160,16 +164,63 @@ fn commit() {
     3.67 GiB  recomputed from every mapping
               mappings that carry `ac`, shared memory, and segments charged in full
               size
-    34.0 MiB  unexplained
-              the difference: mappings that could not be read, see below
+    34.0 MiB  unexplained; process 1, not read, accounts for at most 34.0 MiB
+              the difference: mappings that were not read, and what changed while
+              the others were
     1.94 GiB  anonymous memory that Committed_AS does not see
               it lies in mappings without `ac`, made with MAP_NORESERVE
 
     PID   CHARGED  NOT RESIDENT  UNSEEN ANON  COMMAND
     812  70.0 MiB      60.0 MiB     1.94 GiB  python3
-                                              1.94 GiB in 32 glibc heaps that
-                                              Committed_AS does not see
+         1.94 GiB in 32 glibc heaps that Committed_AS does not see
     "#);
+}
+
+#[test]
+fn processes_too_small_to_matter_are_counted() {
+    let mut account = fixture::look().commit.unwrap();
+    let mut small = account.processes.remove(0);
+    small.anon_outside_bytes = Bytes::from_kib(900);
+    small.charged_not_resident_bytes = Bytes::from_mib(3); // under a thousandth of what is committed
+    account.processes = vec![small.clone(), small];
+    let shown = super::commit::view(&account, false, &SCREEN);
+    assert!(
+        shown.ends_with("2 others, each below 3.79 MiB of either\n"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn the_slab_with_its_objects() {
+    insta::assert_snapshot!(super::slab::view(&fixture::look().host, &SCREEN), @r"
+        SIZE  IN USE  OBJECTS  OBJECT SIZE     CACHE
+     200 MiB     75%   150000     1.02 KiB  r  nfs_inode_cache
+    3.00 MiB     20%    40000     1.02 KiB     kmalloc-64
+     200 MiB                                   all of the slab
+    OBJECTS are those in use, and IN USE their part of all that the cache has room
+    for: where it is low, slabs are kept by few objects each.
+    r: the kernel can empty it under pressure.
+    ");
+}
+
+#[test]
+fn a_process_with_what_it_maps() {
+    let look = fixture::look();
+    insta::assert_snapshot!(super::one_process::view(&look.processes[0], &SCREEN), @r"
+    PID  USER      ANON      SWAP       RSS  COMMAND
+    812  ada   3.91 GiB  1.00 MiB  3.92 GiB  python3 train.py --epochs 90
+
+         RSS       PSS      ANON      SWAP      SPAN  COUNT  MAPPED
+    3.91 GiB  3.91 GiB  3.91 GiB  1.00 MiB  3.91 GiB      1  heap (brk)
+    ");
+}
+
+#[test]
+fn a_share_too_small_for_two_decimals_is_not_nought() {
+    let mut host = fixture::look().host;
+    host.owners[1].bytes = Bytes(4096);
+    let shown = super::host::view(&host, false, &SCREEN);
+    assert!(shown.contains("<0.01%"), "{shown}");
 }
 
 #[test]

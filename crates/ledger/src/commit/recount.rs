@@ -3,7 +3,7 @@
 
 use super::objects::Objects;
 use super::shapes::Shapes;
-use crate::look::{CommitProcess, Unreadable};
+use crate::look::{CommitProcess, Unread, Unreadable};
 use plimsoll_proc::meminfo::Meminfo;
 use plimsoll_proc::process::mappings::Event;
 use plimsoll_proc::process::smaps::Smap;
@@ -59,17 +59,21 @@ impl Recount {
                     self.rows.push(current.finish());
                 }
             }
-            Event::Unreadable(_) => {
-                if let Some(Current { row, vm, .. }) = self.current.take() {
-                    self.swapped_anon += vm.swap.unwrap_or_default();
-                    self.unreadable.push(Unreadable {
-                        pid: row.pid,
-                        command: row.command,
-                        at_most_bytes: vm.data + vm.stack,
-                    });
-                }
-            }
+            Event::Unreadable(_) => self.current_not_read(Unread::Denied),
+            Event::Spared => self.current_not_read(Unread::Costly),
             Event::Gone | Event::SharesWith(_) => self.current = None,
+        }
+    }
+
+    fn current_not_read(&mut self, why: Unread) {
+        if let Some(Current { row, vm, .. }) = self.current.take() {
+            self.swapped_anon += vm.swap.unwrap_or_default();
+            self.unreadable.push(Unreadable {
+                pid: row.pid,
+                command: row.command,
+                at_most_bytes: vm.data + vm.stack,
+                why,
+            });
         }
     }
 

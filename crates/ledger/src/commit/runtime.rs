@@ -59,7 +59,7 @@ impl Runtime {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Jvm => "a Java VM",
-            Self::V8 => "V8",
+            Self::V8 => "V8 (JavaScript)",
             Self::Jsc => "JavaScriptCore",
             Self::CoreClr => "the .NET runtime",
             Self::Jemalloc => "jemalloc",

@@ -5,12 +5,14 @@
 //! | glibc heaps of thread arenas | `nr`, no `ac`, begin at 64 MiB (`HEAP_MAX_SIZE`), rest of the 64 MiB is `---p` or used too |
 //! | named | `[anon:NAME]`, which newer runtimes give (mimalloc, Go since 1.25, Android) |
 //! | Go heap | `ac`, from 0xc000000000 on, where its arenas begin |
+//! | Java heap | `ac`, below 32 GiB, where compressed pointers reach, in a process that maps libjvm |
 //! | thread stacks | `ac`, readable and writable, right behind a small `---p` guard |
-//! | `AddressSanitizer` | no `ac`, inside its fixed shadow (x86-64: 0x7fff7000 to 0x10007fff8000) |
+//! | the same of glibc since 2.42 | `ac`, `nh` (`MAP_STACK`) and `gu`: guard pages inside, side by side in one mapping (Linux 6.18) |
+//! | `AddressSanitizer` | no `ac`, inside its fixed shadow (x86-64: 0x7fff7000 to 0x10007fff8000), which begins with a mapping |
 //! | a runtime's or allocator's | what is left, named by a library or program that is mapped |
 //!
 //! Each is evidence, not proof: words say "look like" where another program could do the same. Sources: glibc
-//! `malloc/arena.c` (`new_heap`), Go `runtime/malloc.go` (`arenaBaseOffset`, hints), LLVM `asan_mapping.h`.
+//! `malloc/arena.c` (`new_heap`) and `nptl/allocatestack.c`, Go `runtime/malloc.go` (`arenaBaseOffset`, hints), LLVM `asan_mapping.h`.
 
 use super::recount::private_pages;
 use super::runtime::Runtime;
@@ -24,6 +26,8 @@ use std::collections::BTreeMap;
 
 const HEAP_MAX_SIZE: u64 = 64 << 20;
 const GO_ARENAS: std::ops::Range<u64> = 0xc0_0000_0000..0x100_0000_0000;
+/// A JVM puts a heap up to this size below it, so that its pointers fit 32 bits (`Universe::preferred_heap_base`).
+const COMPRESSED_POINTERS: u64 = 32 << 30;
 const ASAN_SHADOW: std::ops::Range<u64> = 0x7fff_7000..0x1000_7fff_8000;
 /// Largest guard below a stack: a page by default, 64 KiB where pages are that large, a few for a JVM.
 const GUARD_MAX: u64 = 64 << 10;
@@ -50,6 +54,14 @@ impl Tally {
         self.size += Bytes(piece.end.saturating_sub(piece.start));
         self.exists += piece.exists;
     }
+
+    fn and(&self, other: &Self) -> Self {
+        Self {
+            count: self.count.saturating_add(other.count),
+            size: self.size + other.size,
+            exists: self.exists + other.exists,
+        }
+    }
 }
 
 /// What is kept of a mapping until the next one is seen.
@@ -60,6 +72,8 @@ struct Piece {
     perms: Perms,
     charged: bool,
     noreserve: bool,
+    /// Made as a stack, with guard pages inside.
+    guarded_stack: bool,
     exists: Bytes,
     /// Private anonymous memory without a name.
     plain: bool,
@@ -71,14 +85,18 @@ pub(super) struct Shapes {
     glibc_heaps: Tally,
     go: Tally,
     stacks: Tally,
+    guarded_stacks: Tally,
     asan: Tally,
     file_copies: Tally,
     /// Uncharged and charged mappings without a shape of their own.
     uncharged: Tally,
     charged: Tally,
+    /// Charged, where a JVM puts its heap.
+    low: Tally,
     named: BTreeMap<String, Tally>,
     runtime: Option<Runtime>,
     go_begins: bool,
+    asan_begins: bool,
     previous: Option<Piece>,
     /// May be a glibc heap: the next mapping decides.
     candidate: Option<Piece>,
@@ -90,6 +108,8 @@ impl Shapes {
         let name = smap.mapping.name();
         self.runtime = self.runtime.or_else(|| Runtime::of(&name));
         let piece = Piece::of(smap, &name);
+        // Nobody else maps just there: V8 and others may well map further up, by chance.
+        self.asan_begins |= piece.noreserve && piece.start == ASAN_SHADOW.start;
         self.decide_candidate(Some(&piece));
         if !smap.mapping.is_shared() {
             self.sort(piece, &name);
@@ -105,7 +125,7 @@ impl Shapes {
             MapName::AnonNamed(name) if !piece.charged => self.add_named(name, &piece),
             MapName::File { .. } if piece.noreserve => self.file_copies.add(1, &piece),
             MapName::Anonymous if piece.charged => self.sort_charged(&piece),
-            MapName::Anonymous if is_asan(&piece) => self.asan.add(1, &piece),
+            MapName::Anonymous if self.asan_begins && is_asan(&piece) => self.asan.add(1, &piece),
             MapName::Anonymous if may_be_glibc_heap(&piece) => self.candidate = Some(piece),
             MapName::Anonymous => self.uncharged.add(1, &piece),
             _ => {}
@@ -118,6 +138,10 @@ impl Shapes {
             self.go.add(1, piece);
         } else if self.previous.is_some_and(|guard| is_stack(&guard, piece)) {
             self.stacks.add(1, piece);
+        } else if piece.guarded_stack {
+            self.guarded_stacks.add(1, piece);
+        } else if piece.end <= COMPRESSED_POINTERS {
+            self.low.add(1, piece);
         } else {
             self.charged.add(1, piece);
         }
@@ -155,38 +179,65 @@ impl Shapes {
     pub(super) fn words(mut self) -> Vec<String> {
         self.decide_candidate(None);
         let mut lines = vec![
-            outside(&self.glibc_heaps, &count(&self.glibc_heaps, "glibc heap")),
-            outside(&self.asan, "AddressSanitizer's shadow memory"),
+            outside(
+                &self.glibc_heaps,
+                &count(&self.glibc_heaps, "glibc heap"),
+                "",
+            ),
+            outside(&self.asan, "AddressSanitizer's shadow", ""),
             outside(
                 &self.file_copies,
-                &format!(
-                    "copies of {} mapped without reserve",
-                    count(&self.file_copies, "private file")
-                ),
+                &format!("copies of {}", count(&self.file_copies, "private file")),
+                ": mapped without reserve",
             ),
         ];
         for (name, tally) in &self.named {
             let mappings = count(tally, "mapping");
-            lines.push(outside(tally, &format!("{mappings} named \"{name}\"")));
+            lines.push(outside(tally, &format!("{mappings} named \"{name}\""), ""));
         }
-        lines.push(outside(&self.uncharged, &self.unreserved()));
+        lines.push(self.unreserved());
         lines.push(not_resident(&self.go, "Go's heap arenas"));
         let stacks = format!("{} (by their guards)", count(&self.stacks, "thread stack"));
         lines.push(not_resident(&self.stacks, &stacks));
-        if let Some(runtime @ (Runtime::Jvm | Runtime::CoreClr)) = self.runtime {
-            let whose = format!("the heap and other memory of {}", runtime.words());
-            lines.push(not_resident(&self.charged, &whose));
-        }
+        let mappings = count(&self.guarded_stacks, "mapping");
+        let stacks = format!("thread stacks side by side in {mappings}");
+        lines.push(not_resident(&self.guarded_stacks, &stacks));
+        lines.extend(self.of_the_runtime());
         lines.into_iter().flatten().collect()
     }
 
-    fn unreserved(&self) -> String {
+    fn unreserved(&self) -> Option<String> {
         let mappings = count(&self.uncharged, "mapping");
         match self.runtime {
-            Some(runtime) => format!("{mappings} of {}", runtime.words()),
-            None => format!(
-                "{mappings} made without reserve, as jemalloc, mimalloc or a script engine do"
+            Some(runtime) => {
+                let whose = format!("{mappings} of {}", runtime.words());
+                outside(&self.uncharged, &whose, "")
+            }
+            None => outside(
+                &self.uncharged,
+                &mappings,
+                ": made without reserve, as jemalloc, mimalloc or a script engine do",
             ),
+        }
+    }
+
+    /// What is charged and no shape names: a runtime that is known has it.
+    fn of_the_runtime(&self) -> Vec<Option<String>> {
+        let all = self.low.and(&self.charged);
+        match self.runtime {
+            Some(Runtime::Jvm) if self.low.size > Bytes::ZERO => vec![
+                not_resident(&self.low, "the Java heap"),
+                not_resident(
+                    &self.charged,
+                    "classes, compiled code and other memory of the Java VM",
+                ),
+            ],
+            Some(runtime @ (Runtime::Jvm | Runtime::CoreClr)) => {
+                let whose = format!("the heap and other memory of {}", runtime.words());
+                vec![not_resident(&all, &whose)]
+            }
+            _ if self.go_begins => vec![not_resident(&all, "the tables of the Go runtime")],
+            _ => Vec::new(),
         }
     }
 }
@@ -200,6 +251,7 @@ impl Piece {
             perms: smap.mapping.perms,
             charged: has(VmFlag::ACCOUNT),
             noreserve: has(VmFlag::NORESERVE),
+            guarded_stack: has(VmFlag::GUARD) && has(VmFlag::NOHUGEPAGE),
             exists: private_pages(smap),
             plain: *name == MapName::Anonymous && !smap.mapping.is_shared(),
         }
@@ -225,10 +277,11 @@ fn is_stack(guard: &Piece, piece: &Piece) -> bool {
         && piece.end.saturating_sub(piece.start) >= STACK_MIN
 }
 
-/// "1.94 GiB in 32 glibc heaps that `Committed_AS` does not see"
-fn outside(tally: &Tally, where_: &str) -> Option<String> {
+/// "1.94 GiB in 32 glibc heaps that `Committed_AS` does not see", and how that comes where it needs saying.
+fn outside(tally: &Tally, where_: &str, because: &str) -> Option<String> {
     let exists = tally.exists;
-    (exists >= WORTH_A_LINE).then(|| format!("{exists} in {where_} that Committed_AS does not see"))
+    (exists >= WORTH_A_LINE)
+        .then(|| format!("{exists} in {where_} that Committed_AS does not see{because}"))
 }
 
 /// "64.0 MiB charged for 8 thread stacks (by their guards), 96 KiB of it in use"
@@ -244,141 +297,4 @@ fn count(tally: &Tally, thing: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use plimsoll_proc::process::smaps;
-
-    /// `smaps` in short: range, permissions, kB anonymous, flags, name.
-    fn words_of(mappings: &[(&str, &str, u64, &str, &str)]) -> Vec<String> {
-        let mut shapes = Shapes::default();
-        for (range, perms, anonymous, flags, name) in mappings {
-            let text = format!(
-                "{range} {perms} 00000000 00:00 0      {name}\nRss: 0 kB\nAnonymous: {anonymous} kB\nVmFlags: {flags}\n"
-            );
-            for smap in smaps::parse(text.as_bytes()) {
-                shapes.take(&smap.unwrap());
-            }
-        }
-        shapes.words()
-    }
-
-    #[test]
-    fn glibc_heaps_grown_and_growing_side_by_side() {
-        let words = words_of(&[
-            ("7f0000000000-7f0003fe9000", "rw-p", 65444, "rd wr nr", ""),
-            ("7f0003fe9000-7f0004000000", "---p", 0, "nr", ""),
-            ("7f0008000000-7f0010000000", "rw-p", 131_072, "rd wr nr", ""),
-            // Aligned by chance, and without a rest: another allocator's.
-            ("7f0040000000-7f0041000000", "rw-p", 16384, "rd wr nr", ""),
-        ]);
-        assert_eq!(
-            words,
-            [
-                "192 MiB in 3 glibc heaps that Committed_AS does not see",
-                "16.0 MiB in 1 mapping made without reserve, as jemalloc, mimalloc or a script engine do \
-                 that Committed_AS does not see",
-            ]
-        );
-    }
-
-    #[test]
-    fn allocators_and_runtimes_by_name() {
-        let words = words_of(&[
-            (
-                "10007fff000-10008fff000",
-                "rw-p",
-                2048,
-                "rd wr nr",
-                "[anon:mimalloc]",
-            ),
-            ("7f0000001000-7f0004001000", "rw-p", 4096, "rd wr nr", ""),
-            (
-                "7f0100000000-7f0100001000",
-                "r-xp",
-                0,
-                "rd ex",
-                "/usr/lib/libjemalloc.so.2",
-            ),
-        ]);
-        assert_eq!(
-            words,
-            [
-                "2.00 MiB in 1 mapping named \"mimalloc\" that Committed_AS does not see",
-                "4.00 MiB in 1 mapping of jemalloc that Committed_AS does not see",
-            ]
-        );
-    }
-
-    #[test]
-    fn promised_and_not_used() {
-        let words = words_of(&[
-            ("600000000-640000000", "rw-p", 10240, "rd wr ac", ""),
-            ("c000000000-c008000000", "rw-p", 4096, "rd wr ac", ""),
-            ("7f0000000000-7f0000001000", "---p", 0, "", ""),
-            ("7f0000001000-7f0000801000", "rw-p", 12, "rd wr ac", ""),
-            ("7f0000801000-7f0000802000", "---p", 0, "", ""),
-            ("7f0000802000-7f0000804000", "rw-p", 4, "rd wr ac", ""),
-            (
-                "7f0100000000-7f0100001000",
-                "r-xp",
-                0,
-                "rd ex",
-                "/opt/jdk/lib/server/libjvm.so",
-            ),
-        ]);
-        assert_eq!(
-            words,
-            [
-                "128 MiB charged for Go's heap arenas, 4.00 MiB of it in use",
-                "8.00 MiB charged for 1 thread stack (by their guards), 12.0 KiB of it in use",
-                "1.00 GiB charged for the heap and other memory of a Java VM, 10.0 MiB of it in use",
-            ]
-        );
-    }
-
-    #[test]
-    fn shadow_memory_and_copies_of_files() {
-        let words = words_of(&[
-            ("7fff8000-10007fff8000", "rw-p", 3072, "rd wr nr dd", ""),
-            (
-                "7f0000000000-7f0001000000",
-                "rw-p",
-                16384,
-                "rd wr nr",
-                "/data/model.bin",
-            ),
-        ]);
-        assert_eq!(
-            words,
-            [
-                "3.00 MiB in AddressSanitizer's shadow memory that Committed_AS does not see",
-                "16.0 MiB in copies of 1 private file mapped without reserve that Committed_AS does not see",
-            ]
-        );
-    }
-
-    #[test]
-    fn ten_thousand_names_are_not_ten_thousand_lines() {
-        let lines: Vec<_> = (0..10_000_u64)
-            .map(|i| {
-                let start = 0x7f00_0000_0000 + i * 0x20_0000;
-                (
-                    format!("{start:x}-{:x}", start + 0x10_0000),
-                    format!("[anon:n{i}]"),
-                )
-            })
-            .collect();
-        let mappings: Vec<_> = lines
-            .iter()
-            .map(|(range, name)| (range.as_str(), "rw-p", 1024, "rd wr nr", name.as_str()))
-            .collect();
-        let words = words_of(&mappings);
-        assert_eq!(words.len(), NAMES_MAX + 1);
-        assert!(
-            words
-                .last()
-                .unwrap()
-                .starts_with("9.75 GiB in 9984 mappings made")
-        );
-    }
-}
+mod tests;

@@ -88,6 +88,7 @@ impl Book {
                 total_bytes: self.total,
                 owners: self.owners,
                 unattributed_bytes: self.total.signed_sub(owned),
+                slab_caches: Vec::new(),
             },
             unseen: self.unseen,
         }

@@ -2,7 +2,8 @@
 
 use super::counters::Counters;
 use super::figures::Figure;
-use crate::look::{Detail, Exactness};
+use crate::look::{Detail, Exactness, SlabCache};
+use plimsoll_proc::host::HostSample;
 use plimsoll_proc::text::printable;
 use plimsoll_units::Bytes;
 use std::borrow::Cow;
@@ -32,14 +33,16 @@ pub(super) fn is_reclaimable(cache: &str) -> bool {
 
 /// The owners that the slab is made of; its two kinds, where caches may not be read or exceed all of RAM.
 pub(super) fn by_cache(c: &Counters<'_>) -> Vec<(String, Figure)> {
-    let families = families(c);
-    let caches: Bytes = families.values().copied().sum();
+    let families = families(c.sample);
+    let caches: Bytes = families.values().map(|cache| cache.bytes).sum();
     if families.is_empty() || caches > c.total {
         return by_kind(c);
     }
     let limit = BIG.max(Bytes(c.total.get() / BIG_PART_OF_RAM));
-    let (big, small): (Vec<_>, Vec<_>) =
-        families.into_iter().partition(|(_, bytes)| *bytes >= limit);
+    let sizes = families
+        .into_iter()
+        .map(|(name, cache)| (name, cache.bytes));
+    let (big, small): (Vec<_>, Vec<_>) = sizes.partition(|(_, bytes)| *bytes >= limit);
     let mut owners: Vec<_> = big
         .into_iter()
         .map(|(name, bytes)| {
@@ -80,11 +83,40 @@ fn others(mut small: Vec<(Cow<'_, [u8]>, Bytes)>) -> Figure {
     Figure::new(sum, Exactness::Exact).with(named.collect())
 }
 
-/// Bytes by cache; caches that are one thing under several names are taken together.
-fn families<'a>(c: &Counters<'a>) -> BTreeMap<Cow<'a, [u8]>, Bytes> {
-    let mut families = BTreeMap::new();
-    for cache in c.sample.caches().into_iter().flatten() {
-        *families.entry(family(cache.name)).or_default() += cache.bytes(c.page());
+/// Every cache that holds anything, biggest first; none where they may not be read.
+#[must_use]
+pub fn slab_caches(sample: &HostSample<'_>) -> Vec<SlabCache> {
+    let shown = |(name, family): (Cow<'_, [u8]>, Family)| SlabCache {
+        reclaimable: is_reclaimable(&printable(&name)),
+        name: printable(&name).into_owned(),
+        bytes: family.bytes,
+        active_objects: family.active_objects,
+        objects: family.objects,
+        object_size_bytes: family.object_size,
+    };
+    let mut caches: Vec<_> = families(sample).into_iter().map(shown).collect();
+    caches.retain(|cache| cache.bytes > Bytes::ZERO);
+    caches.sort_by(|one, two| (two.bytes, &one.name).cmp(&(one.bytes, &two.name)));
+    caches
+}
+
+/// One cache, or several that are one thing under several names.
+#[derive(Debug, Default)]
+struct Family {
+    bytes: Bytes,
+    active_objects: u64,
+    objects: u64,
+    object_size: Bytes,
+}
+
+fn families<'a>(sample: &HostSample<'a>) -> BTreeMap<Cow<'a, [u8]>, Family> {
+    let mut families: BTreeMap<_, Family> = BTreeMap::new();
+    for cache in sample.caches().into_iter().flatten() {
+        let family = families.entry(family(cache.name)).or_default();
+        family.bytes += cache.bytes(sample.page);
+        family.active_objects = family.active_objects.saturating_add(cache.active_objects);
+        family.objects = family.objects.saturating_add(cache.objects);
+        family.object_size = cache.object_size;
     }
     families
 }

@@ -16,7 +16,7 @@ use plimsoll_units::Bytes;
 fn count(root: &Root) -> (Bytes, Commit) {
     let before = meminfo(root).committed_as.unwrap();
     let mut recount = Recount::default();
-    mappings::scan(root, |event| recount.take(&event)).unwrap();
+    mappings::scan(root, |_| false, |event| recount.take(&event)).unwrap();
     let meminfo = meminfo(root);
     let mode = root.read("proc/sys/vm/overcommit_memory").unwrap();
     let promises = Promises {

@@ -14,8 +14,8 @@ pub struct Membership<'a> {
     pub path: &'a [u8],
 }
 
-/// All lines. A newline in a group's name is allowed by the kernel and not escaped here: a line that is
-/// none belongs to the path before it and is left out.
+/// All lines. The kernel makes no group with a newline in its name (`cgroup_mkdir` in `kernel/cgroup/cgroup.c`), but a
+/// captured tree may hold anything: what is no such line is left out.
 pub fn parse(text: &[u8]) -> impl Iterator<Item = Membership<'_>> {
     text::lines(text).filter_map(|line| {
         let mut fields = line.splitn(3, |&b| b == b':');

@@ -41,6 +41,8 @@ pub enum Event<'a> {
     /// Its mappings can't be read: the reader lacks the right, or the process denies it to all
     /// (`PR_SET_DUMPABLE`).
     Unreadable(StreamError),
+    /// Its mappings were not read, because the reader spared it.
+    Spared,
     /// It shares the address space of a process seen before.
     SharesWith(u32),
 }
@@ -58,11 +60,16 @@ pub struct Object {
     pub allocated_bytes: Bytes,
 }
 
-/// Goes through all processes and tells what it meets.
+/// Goes through all processes but those to be spared, and tells what it meets. In a captured tree those are spared that
+/// were when it was captured.
 ///
 /// # Errors
 /// When `/proc` can't be listed.
-pub fn scan(root: &Root, mut tell: impl FnMut(Event<'_>)) -> Result<(), ReadError> {
+pub fn scan(
+    root: &Root,
+    spare: impl Fn(&Status) -> bool,
+    mut tell: impl FnMut(Event<'_>),
+) -> Result<(), ReadError> {
     let mut beyond = Beyond::new(root);
     let mut buffer = Vec::new();
     walk(root, |pid, process| {
@@ -72,6 +79,7 @@ pub fn scan(root: &Root, mut tell: impl FnMut(Event<'_>)) -> Result<(), ReadErro
         tell(Event::Process(&process.status));
         let outcome = match beyond.shares_with(pid) {
             Some(other) => Event::SharesWith(other),
+            None if beyond.spares(&process.status, &spare) => Event::Spared,
             None => read_mappings(&process.dir, &mut buffer, &mut beyond, &mut tell),
         };
         tell(outcome);
@@ -119,6 +127,8 @@ struct Beyond {
 struct Answers {
     shares: BTreeMap<u32, u32>,
     objects: Vec<Object>,
+    #[serde(default)]
+    spared: Vec<u32>,
 }
 
 impl Beyond {
@@ -138,6 +148,17 @@ impl Beyond {
         if let Ok(json) = serde_json::to_vec(&self.answers) {
             root.record(CAPTURED, &json);
         }
+    }
+
+    fn spares(&mut self, status: &Status, spare: impl Fn(&Status) -> bool) -> bool {
+        if !self.live {
+            return self.answers.spared.contains(&status.pid);
+        }
+        let spared = spare(status);
+        if spared {
+            self.answers.spared.push(status.pid);
+        }
+        spared
     }
 
     /// The process seen before whose address space `pid` shares. Where it may not be asked, none: its

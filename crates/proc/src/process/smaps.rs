@@ -248,11 +248,17 @@ pub fn stream(
         if at_end {
             return Ok(());
         }
+        if block.len() > RECORD_MAX {
+            return Err(Malformed::new("smaps", block).into());
+        }
     }
 }
 
 /// The kernel gives at most a page a read, or a few; a record is about 800 bytes.
 const BLOCK: usize = 32 << 10;
+
+/// A name is at most a page of bytes (`PATH_MAX`), each written as up to four; the rest of a record is about 800.
+const RECORD_MAX: usize = 64 << 10;
 
 /// A mapping's line begins with a hexadecimal digit in lower case, all others with a capital. Newlines in
 /// names are escaped, so no name can forge a line.
