@@ -52,9 +52,10 @@ pub(crate) fn run(args: &args::Look) -> Result<(), Failure> {
         };
         if interrupt.came_within(pause)? {
             // The terminal has written ^C where the cursor stood.
-            return Ok(if Terminal::of_stdout().is_screen() {
+            if Terminal::of_stdout().is_screen() {
                 terminal::print("\n")?;
-            });
+            }
+            return Ok(());
         }
     }
 }

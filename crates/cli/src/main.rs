@@ -57,6 +57,18 @@ fn exit_code(verb: impl FnOnce() -> Result<(), Failure> + UnwindSafe) -> u8 {
     }
 }
 
+fn run(verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Look(args) => look::run(&args),
+        Verb::Capture(args) => capture::run(&args),
+        Verb::Park(args) => park::run(&args),
+        Verb::Resume(args) => resume::run(&args),
+        Verb::Parked(args) => parked::run(&args),
+        Verb::Completions { shell } => Ok(manual::completions(shell)?),
+        Verb::Man { dir } => manual::man_pages(&dir),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,17 +83,5 @@ mod tests {
             0
         );
         assert_eq!(exit_code(|| panic!("a fault, made to be seen")), 5);
-    }
-}
-
-fn run(verb: Verb) -> Result<(), Failure> {
-    match verb {
-        Verb::Look(args) => look::run(&args),
-        Verb::Capture(args) => capture::run(&args),
-        Verb::Park(args) => park::run(&args),
-        Verb::Resume(args) => resume::run(&args),
-        Verb::Parked(args) => parked::run(&args),
-        Verb::Completions { shell } => Ok(manual::completions(shell)?),
-        Verb::Man { dir } => manual::man_pages(&dir),
     }
 }
