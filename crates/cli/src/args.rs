@@ -50,9 +50,8 @@ pub(crate) struct Look {
     ///
     /// processes  who holds anonymous memory
     /// groups     what each cgroup is charged, its limits, and what it holds that no process in it owns
-    /// commit     what the kernel has promised, recomputed from every mapping (stalls each process for about
-    ///            13 ms a GiB that it has in RAM)
-    /// slab       the kernel's own caches, how full each is, and whether it can be emptied
+    /// commit     what the kernel has promised, recomputed from every mapping (reads every smaps)
+    /// slab       the kernel's own caches: how full each is, whether it can be emptied
     /// PID        one process
     /// CGROUP     one group, named by its path, which begins with a slash
     #[arg(value_name = "VIEW", verbatim_doc_comment, value_parser = View::parse)]

@@ -51,7 +51,7 @@ fn help_of_look() {
               groups     what each cgroup is charged, its limits, and what it holds that no process in
               it owns
               commit     what the kernel has promised, recomputed from every mapping (reads every smaps)
-              slab       the kernel's own caches
+              slab       the kernel's own caches: how full each is, whether it can be emptied
               PID        one process
               CGROUP     one group, named by its path, which begins with a slash
 
@@ -119,6 +119,11 @@ fn help_of_capture() {
               A directory that does not exist yet, or is empty
 
     Options:
+          --all-mappings
+              Read the mappings of huge processes too: reading them stalls a process for about 13 ms a
+              GiB that it has in RAM, so those that it would stall for more than 250 ms are passed over
+              and named
+
           --json
               Print one JSON document, schema plimsoll.capture/1
 

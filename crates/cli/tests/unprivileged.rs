@@ -79,7 +79,7 @@ fn processes_that_proc_hides_are_named() {
     let program = dir.path().join("plimsoll");
     fs::copy(env!("CARGO_BIN_EXE_plimsoll"), &program).unwrap();
     let script = format!(
-        "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {} look processes",
+        "mount -t proc -o hidepid=2 proc /proc && setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {} look processes; exit $?",
         program.display()
     );
     // a mount of /proc has the options of its pid namespace, so it takes one of its own
