@@ -20,6 +20,7 @@ Exit codes: 0 done; 1 could not be done, nothing was changed; 2 wrong usage; 3 n
 pub(crate) enum Verb {
     Look(Look),
     Capture(Capture),
+    Check(Check),
     Park(Park),
     Resume(Resume),
     Parked(Parked),
@@ -122,6 +123,24 @@ Examples:
   plimsoll capture /var/tmp/full-host
   plimsoll look --root /var/tmp/full-host commit
   tar -C /var/tmp -czf full-host.tar.gz full-host    to send it to somebody you trust";
+
+/// Say whether processes can be parked, how much of them would go, and what stands in the way
+///
+/// Nothing is stopped. Each PID stands for itself and all its descendants.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Processes
+    #[arg(value_name = "PID", required = true)]
+    pub(crate) pids: Vec<u32>,
+
+    /// Only the processes themselves, not their descendants
+    #[arg(long)]
+    pub(crate) only: bool,
+
+    /// Print one JSON document a PID, schema plimsoll.check/1
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Take the memory of living processes out of RAM; all else stays
 ///

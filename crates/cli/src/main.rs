@@ -6,6 +6,7 @@
 mod args;
 mod bar;
 mod capture;
+mod check;
 mod failure;
 mod gather;
 mod interrupt;
@@ -61,6 +62,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Look(args) => look::run(&args),
         Verb::Capture(args) => capture::run(&args),
+        Verb::Check(args) => check::run(&args),
         Verb::Park(args) => park::run(&args),
         Verb::Resume(args) => resume::run(&args),
         Verb::Parked(args) => parked::run(&args),

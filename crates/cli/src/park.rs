@@ -168,9 +168,9 @@ struct Told<'a> {
 }
 
 #[derive(Serialize)]
-struct Left {
-    why: Stays,
-    bytes: u64,
+pub(crate) struct Left {
+    pub(crate) why: Stays,
+    pub(crate) bytes: u64,
 }
 
 fn told(args: &args::Park, pid: u32, done: &Done, took: Duration) -> Result<String, Failure> {
@@ -215,7 +215,7 @@ fn told(args: &args::Park, pid: u32, done: &Done, took: Duration) -> Result<Stri
     Ok(text)
 }
 
-fn reason(why: Stays) -> &'static str {
+pub(crate) fn reason(why: Stays) -> &'static str {
     match why {
         Stays::File => "pages of files",
         Stays::SharedMemory => "memory that other processes may map",

@@ -6,6 +6,7 @@ use crate::runtime::RuntimeError;
 use crate::store::StoreError;
 use plimsoll_proc::ReadError;
 use plimsoll_surgery::freeze::FreezeError;
+use plimsoll_surgery::holds::{LookError, Obstacle};
 use plimsoll_surgery::operate::OperateError;
 use plimsoll_surgery::stop::StopError;
 use rustix::io::Errno;
@@ -39,6 +40,12 @@ pub enum ParkError {
     /// There is nothing to gain.
     #[error("process {0} has no memory that could be parked")]
     Nothing(u32),
+    /// Something stands in the way: what, in which processes.
+    #[error("{}", told(.0))]
+    Obstacles(Vec<(u32, Obstacle)>),
+    /// A process can't be looked at.
+    #[error(transparent)]
+    Look(#[from] LookError),
     /// No swap, or too little.
     #[error("there is not enough swap: {needed_bytes} bytes are needed and {free_bytes} are free")]
     NoSwap {
@@ -50,6 +57,12 @@ pub enum ParkError {
     /// It handles its own page faults.
     #[error("process {pid} uses userfaultfd itself")]
     UsesUserfaultfd {
+        /// Which.
+        pid: u32,
+    },
+    /// Devices may be writing into its memory.
+    #[error("process {pid} uses asynchronous I/O (io_setup), which pins memory unseen")]
+    UsesAio {
         /// Which.
         pid: u32,
     },
@@ -126,8 +139,10 @@ impl ParkError {
             | Self::NotParked(_)
             | Self::Busy(_)
             | Self::Nothing(_)
+            | Self::Obstacles(_)
             | Self::NoSwap { .. }
             | Self::UsesUserfaultfd { .. }
+            | Self::UsesAio { .. }
             | Self::Store(StoreError::NoRoom { .. } | StoreError::InMemory { .. }) => Kind::Refused,
             Self::NoUserfaultfd { .. } | Self::Operate(OperateError::Seccomp { .. }) => {
                 Kind::NotPermitted
@@ -146,6 +161,7 @@ impl ParkError {
             Self::NoUserfaultfd { .. } => {
                 "the process needs CAP_SYS_PTRACE, or vm.unprivileged_userfaultfd=1, or the right to open /dev/userfaultfd; or park with --via swap"
             }
+            Self::UsesAio { .. } => "park it with --via swap",
             Self::NoSwap { .. } => "add swap (swapon), or park with --via store",
             Self::Store(StoreError::NoRoom { .. }) => {
                 "give a directory on a larger disk with --store"
@@ -158,6 +174,15 @@ impl ParkError {
             _ => return None,
         })
     }
+}
+
+/// Every obstacle with its remedy, a line each.
+fn told(obstacles: &[(u32, Obstacle)]) -> String {
+    let lines: Vec<String> = obstacles
+        .iter()
+        .map(|(pid, obstacle)| format!("process {pid}: {obstacle} ({})", obstacle.remedy()))
+        .collect();
+    lines.join("\n")
 }
 
 fn denied(errno: Errno) -> bool {

@@ -12,6 +12,7 @@
 
 mod arm;
 pub mod back;
+pub mod check;
 mod error;
 mod fault_point;
 pub mod out;

@@ -8,7 +8,7 @@ use crate::plan::{Plan, Stays};
 use crate::runtime::{Entry, Means, Member, Record, Runtime, State, VERSION};
 use crate::shed::{Shedding, Tree};
 use crate::store::{Codec, Identity, Parked, Place, Planned, Slot, Store, Writer};
-use crate::{ParkError, arm, back, swap};
+use crate::{ParkError, arm, back, check, swap};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze::{self, FrozenBy};
 use plimsoll_surgery::operate::Operation;
@@ -88,11 +88,14 @@ pub fn park(order: &mut Order<'_>) -> Result<Done, ParkError> {
 }
 
 fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
+    let checked = check::check(order.root, order.pid, order.extent)?;
+    check::refuse(&checked, order.wanted == Wanted::Store)?;
     let mut tree = StoppedTree::stop(order.root, order.pid, order.extent, STOP_TIMEOUT)?;
     fault_point("stopped");
     let page_size = page_size(order.root)?;
     let mut plans = look(order.root, &tree, page_size)?;
     let (way, because) = choose(order, &tree, &plans)?;
+    check::refuse(&checked, matches!(way, Way::Store(..)))?;
     let mut record = record(order.root, &tree, way.means())?;
     entry.write(&record)?;
     fault_point("recorded");
@@ -204,6 +207,13 @@ fn choose(
             Ok((Way::Swap, Some(why)))
         }
         wanted => {
+            for (plan, process) in plans.iter().zip(&tree.processes) {
+                if plan.aio {
+                    return Err(ParkError::UsesAio {
+                        pid: process.name.pid,
+                    });
+                }
+            }
             if plans.iter().all(|plan| plan.movable.is_empty()) {
                 return Err(ParkError::Nothing(order.pid));
             }

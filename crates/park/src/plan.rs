@@ -49,6 +49,8 @@ pub struct Plan {
     pub kept: Vec<Span>,
     /// Mappings that are armed already.
     pub armed: Vec<Span>,
+    /// It has asynchronous I/O (`io_setup(2)`): what is in flight is pinned, and nothing tells how much.
+    pub aio: bool,
     /// Resident bytes that stay.
     pub left: BTreeMap<Stays, Bytes>,
 }
@@ -93,6 +95,7 @@ impl Plan {
         {
             self.armed.push(span);
         }
+        self.aio |= smap.mapping.raw_name.starts_with(b"/[aio]");
         match why_stays(smap) {
             None => self.movable.push(span),
             Some(why) => *self.left.entry(why).or_default() += smap.usage.rss,
