@@ -121,7 +121,7 @@ fn processes(commit: &Commit, terminal: &Terminal) -> String {
             sum(|process| process.charged_bytes).into(),
             sum(|process| process.charged_not_resident_bytes).into(),
             sum(|process| process.anon_outside_bytes).into(),
-            format!("{} others, each below {least} of either", small.len()).into(),
+            format!("{} others, each below {least}", small.len()).into(),
         ]);
     }
     table.render(terminal, LINES_AROUND)

@@ -185,7 +185,7 @@ fn processes_too_small_to_matter_are_counted() {
     account.processes = vec![small.clone(), small];
     let shown = super::commit::view(&account, false, &SCREEN);
     assert!(
-        shown.ends_with("2 others, each below 3.79 MiB of either\n"),
+        shown.ends_with("2 others, each below 3.79 MiB\n"),
         "{shown}"
     );
 }
