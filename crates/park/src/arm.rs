@@ -1,17 +1,18 @@
 //! A userfaultfd in the target: made there by a remote call, moved out of the way of its own descriptors, and
 //! a duplicate of it here.
 //!
-//! It is made by `userfaultfd(2)`, or through `/dev/userfaultfd` where the process may open that (Linux 6.1); never
-//! for user-mode faults only, under which a `read(2)` into a parked buffer would fail. It is close-on-exec: `execve(2)`
+//! It is made by `userfaultfd(2)` where the process may, else through `/dev/userfaultfd` where we may open that (Linux
+//! 6.1) and hand it over: who holds the device needs no privilege. Never for user-mode faults only, under which a `read(2)` into a parked buffer would fail. It is close-on-exec: `execve(2)`
 //! ends the memory that it serves.
 
-use crate::ParkError;
+use crate::{ParkError, hand};
 use plimsoll_proc::Root;
 use plimsoll_surgery::operate::Operation;
 use plimsoll_surgery::stop::StoppedProcess;
 use plimsoll_sys::remote::Syscall;
 use plimsoll_sys::uffd::{CreateFlags, DEVICE, Features, IOC_NEW, Uffd};
 use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
@@ -46,11 +47,11 @@ pub(crate) fn create(operation: &mut Operation<'_>) -> Result<i32, ParkError> {
 }
 
 fn by_device(operation: &mut Operation<'_>, flags: u64) -> Result<Result<u64, Errno>, ParkError> {
-    let path = operation.argument(DEVICE.to_bytes_with_nul())?;
-    let how = u64::from((libc::O_RDWR | libc::O_CLOEXEC).unsigned_abs());
-    let here = i64::from(libc::AT_FDCWD).cast_unsigned();
-    let opened = operation.try_call(Syscall::new(libc::SYS_openat, [here, path, how]))?;
-    let device = match opened {
+    let device = match rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(device) => device,
+        Err(errno) => return Ok(Err(errno)),
+    };
+    let device = match hand::over(operation, device.as_fd())? {
         Ok(device) => device,
         Err(errno) => return Ok(Err(errno)),
     };
@@ -63,7 +64,7 @@ fn by_device(operation: &mut Operation<'_>, flags: u64) -> Result<Result<u64, Er
 }
 
 /// Closes a descriptor in the target.
-fn close(operation: &mut Operation<'_>, fd: u64) -> Result<(), ParkError> {
+pub(crate) fn close(operation: &mut Operation<'_>, fd: u64) -> Result<(), ParkError> {
     operation
         .try_call(Syscall::new(libc::SYS_close, [fd]))?
         .ok();
@@ -116,7 +117,8 @@ pub(crate) fn close_all(root: &Root, process: &mut StoppedProcess) -> Result<(),
     Ok(())
 }
 
-fn duplicate(pid: u32, number: i32) -> Result<rustix::fd::OwnedFd, ParkError> {
+/// Our own duplicate of any descriptor of the target.
+pub(crate) fn duplicate(pid: u32, number: i32) -> Result<rustix::fd::OwnedFd, ParkError> {
     let failed = |operation| {
         move |source| ParkError::Process {
             operation,

@@ -159,7 +159,7 @@ impl ParkError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoUserfaultfd { .. } => {
-                "the process needs CAP_SYS_PTRACE, or vm.unprivileged_userfaultfd=1, or the right to open /dev/userfaultfd; or park with --via swap"
+                "the process needs CAP_SYS_PTRACE, or vm.unprivileged_userfaultfd=1, or you the right to open /dev/userfaultfd; or park with --via swap"
             }
             Self::UsesAio { .. } => "park it with --via swap",
             Self::NoSwap { .. } => "add swap (swapon), or park with --via store",

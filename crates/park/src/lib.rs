@@ -15,6 +15,7 @@ pub mod back;
 pub mod check;
 mod error;
 mod fault_point;
+mod hand;
 pub mod out;
 pub mod pager;
 pub mod plan;
