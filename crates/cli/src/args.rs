@@ -124,10 +124,13 @@ Examples:
   plimsoll look --root /var/tmp/full-host commit
   tar -C /var/tmp -czf full-host.tar.gz full-host    to send it to somebody you trust";
 
-/// Say whether processes can be parked, how much of them would go, and what stands in the way
+/// Tell whether processes can be parked, and what would leave memory
 ///
-/// Nothing is stopped. Each PID stands for itself and all its descendants.
+/// Each PID stands for itself and all its descendants. Told is how much memory would go and how much would stay
+/// and why, and everything that stands in the way, each with what can be done about it. Nothing is
+/// stopped or changed. Exit code 4 when parking would be refused, 3 when only privilege is missing.
 #[derive(Debug, Args)]
+#[command(after_long_help = CHECK_EXAMPLES)]
 pub(crate) struct Check {
     /// Processes
     #[arg(value_name = "PID", required = true)]
@@ -137,10 +140,24 @@ pub(crate) struct Check {
     #[arg(long)]
     pub(crate) only: bool,
 
-    /// Print one JSON document a PID, schema plimsoll.check/1
+    /// Where the memory would go
+    #[arg(long, value_name = "MEANS", default_value = "auto")]
+    pub(crate) via: Via,
+
+    /// A directory for stores, on a disk; more than once: the first with room is taken
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Vec<PathBuf>,
+
+    /// Print one JSON document for each PID, schema plimsoll.check/1
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  plimsoll check 4711                     the process and its descendants
+  plimsoll check --via store 4711         as if there were no swap
+  plimsoll check --json 4711 | jq .obstacles";
 
 /// Take the memory of living processes out of RAM; all else stays
 ///

@@ -1,125 +1,181 @@
-//! `plimsoll check`: can it be parked.
+//! `plimsoll check`: can it be parked, what would leave, what would stay, and what stands in the way.
 
 use crate::args;
 use crate::failure::{Failure, Kind};
-use crate::park::{Left, json_line, reason};
+use crate::park::{Left, extent, json_line, place, reason, wanted};
 use crate::terminal;
-use plimsoll_park::check::{self, Checked};
-use plimsoll_park::plan::Stays;
-use plimsoll_park::swap;
+use plimsoll_park::check::{Examined, Fate, Hindrance, Means, Report};
 use plimsoll_proc::Root;
-use plimsoll_surgery::tree::Extent;
-use plimsoll_units::Bytes;
+use plimsoll_surgery::tree::ProcessName;
 use serde::Serialize;
-use std::collections::BTreeMap;
 
-/// Checks as asked.
+/// Checks all, and then ends with the gravest answer.
 pub(crate) fn run(args: &args::Check) -> Result<(), Failure> {
     let root = Root::live();
-    let extent = if args.only {
-        Extent::Only
-    } else {
-        Extent::Whole
-    };
-    let swap_free = Bytes(swap::free_bytes(&root)?);
-    let mut refused = false;
+    let place = place(&args.store);
+    let mut gravest = None;
     for pid in &args.pids {
-        let told = Told::new(*pid, &check::check(&root, *pid, extent)?, swap_free);
-        refused |= !told.can_park;
+        let examined = Examined::look(&root, *pid, extent(args.only))?;
+        let report = Report::of(&examined, wanted(args.via), &place);
+        let answer = Answer::of(&report);
         terminal::print(&if args.json {
-            json_line(&told)?
+            json_line(&told(*pid, answer, &report))?
         } else {
-            told.text()
+            text(*pid, answer, &report)
         })?;
+        gravest = gravest.max(Some(answer));
     }
-    if refused {
-        return Err(Failure::message(
-            Kind::Refused,
-            "not all of them can be parked",
-        ));
+    match gravest.and_then(Answer::failure) {
+        Some(kind) => Err(Failure::message(kind, "not everything can be parked")),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether it can be parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Yes,
+    /// More privilege is all that it takes.
+    NotPermitted,
+    Refused,
+}
+
+impl Answer {
+    fn of(report: &Report) -> Self {
+        let hindrances = &report.hindrances;
+        match hindrances.iter().all(|hindrance| hindrance.is_privilege) {
+            true if hindrances.is_empty() => Self::Yes,
+            true => Self::NotPermitted,
+            false => Self::Refused,
+        }
+    }
+
+    fn failure(self) -> Option<Kind> {
+        match self {
+            Self::Yes => None,
+            Self::NotPermitted => Some(Kind::NotPermitted),
+            Self::Refused => Some(Kind::Refused),
+        }
+    }
 }
 
 #[derive(Serialize)]
-struct Told {
+struct Told<'a> {
     schema: &'static str,
     pid: u32,
-    can_park: bool,
-    processes: usize,
-    /// What a store would take.
-    movable_bytes: u64,
+    answer: Answer,
+    via: &'static str,
+    would_move_bytes: u64,
     left: Vec<Left>,
-    swap_free_bytes: u64,
-    obstacles: Vec<InTheWay>,
+    obstacles: Vec<Obstacle<'a>>,
+    processes: Vec<Process<'a>>,
 }
 
 #[derive(Serialize)]
-struct InTheWay {
-    pid: u32,
-    what: String,
-    remedy: &'static str,
-    /// Parking by swap is possible nevertheless.
-    swap_may: bool,
+struct Obstacle<'a> {
+    pid: Option<u32>,
+    what: &'a str,
+    remedy: &'a str,
+    /// More privilege would do.
+    privilege: bool,
 }
 
-impl Told {
-    fn new(pid: u32, processes: &[Checked], swap_free: Bytes) -> Self {
-        let mut left: BTreeMap<Stays, Bytes> = BTreeMap::new();
-        let mut obstacles = Vec::new();
-        for process in processes {
-            for (why, bytes) in &process.left {
-                *left.entry(*why).or_default() += *bytes;
-            }
-            obstacles.extend(process.against_store.iter().map(|obstacle| InTheWay {
-                pid: process.name.pid,
-                what: obstacle.to_string(),
-                remedy: obstacle.remedy(),
-                swap_may: !process.against_swap.contains(obstacle),
-            }));
-        }
-        let movable: Bytes = processes.iter().map(|process| process.movable).sum();
-        let by_swap = swap_free >= movable && obstacles.iter().all(|obstacle| obstacle.swap_may);
+#[derive(Serialize)]
+struct Process<'a> {
+    name: ProcessName,
+    comm: &'a str,
+    would_move_bytes: u64,
+    left: Vec<Left>,
+}
+
+fn told(pid: u32, answer: Answer, report: &Report) -> Told<'_> {
+    Told {
+        schema: "plimsoll.check/1",
+        pid,
+        answer,
+        via: via(report.means),
+        would_move_bytes: report.moves().get(),
+        left: Left::all(&report.left()),
+        obstacles: report.hindrances.iter().map(Obstacle::of).collect(),
+        processes: report.fates.iter().map(Process::of).collect(),
+    }
+}
+
+impl<'a> Obstacle<'a> {
+    fn of(hindrance: &'a Hindrance) -> Self {
         Self {
-            schema: "plimsoll.check/1",
-            pid,
-            can_park: obstacles.is_empty() || by_swap,
-            processes: processes.len(),
-            movable_bytes: movable.get(),
-            left: left
-                .into_iter()
-                .map(|(why, bytes)| Left {
-                    why,
-                    bytes: bytes.get(),
-                })
-                .collect(),
-            swap_free_bytes: swap_free.get(),
-            obstacles,
+            pid: hindrance.process.map(|name| name.pid),
+            what: &hindrance.what,
+            remedy: &hindrance.remedy,
+            privilege: hindrance.is_privilege,
         }
     }
+}
 
-    fn text(&self) -> String {
-        let mut text = format!(
-            "{}: {}, {} processes, {} would go; {} of swap are free\n",
-            self.pid,
-            if self.can_park {
-                "can be parked"
-            } else {
-                "can't be parked"
-            },
-            self.processes,
-            Bytes(self.movable_bytes),
-            Bytes(self.swap_free_bytes),
-        );
-        for left in &self.left {
-            text += &format!("  {:>10} stay: {}\n", Bytes(left.bytes), reason(left.why));
+impl<'a> Process<'a> {
+    fn of(fate: &'a Fate) -> Self {
+        Self {
+            name: fate.name,
+            comm: &fate.comm,
+            would_move_bytes: fate.moves.get(),
+            left: Left::all(&fate.left),
         }
-        for obstacle in &self.obstacles {
-            text += &format!(
-                "  {}: {}: {}\n",
-                obstacle.pid, obstacle.what, obstacle.remedy
-            );
+    }
+}
+
+fn via(means: Means) -> &'static str {
+    match means {
+        Means::Swap => "swap",
+        Means::Store => "store",
+    }
+}
+
+fn text(pid: u32, answer: Answer, report: &Report) -> String {
+    let processes = report.fates.len();
+    let via = via(report.means);
+    let mut text = match answer {
+        Answer::Yes => format!("{pid} can be parked by {via}"),
+        Answer::NotPermitted => format!("{pid} can be parked by {via}, but not by you"),
+        Answer::Refused => format!("{pid} can't be parked by {via}"),
+    };
+    text += &match processes {
+        1 => "\n".to_owned(),
+        _ => format!(" ({processes} processes)\n"),
+    };
+    for (hindrance, pids) in together(&report.hindrances) {
+        text += &format!("  {}{}\n", named(&pids), hindrance.what);
+        text += &format!("      remedy: {}\n", hindrance.remedy);
+    }
+    text += &format!("  {:>10} would leave memory\n", report.moves());
+    for (why, bytes) in report.left() {
+        text += &format!("  {bytes:>10} stay: {}\n", reason(why));
+    }
+    text
+}
+
+/// Hindrances that are alike, with all their processes.
+fn together(hindrances: &[Hindrance]) -> Vec<(&Hindrance, Vec<u32>)> {
+    let mut found: Vec<(&Hindrance, Vec<u32>)> = Vec::new();
+    for hindrance in hindrances {
+        let pid = hindrance.process.map(|name| name.pid);
+        match found
+            .iter_mut()
+            .find(|(same, _)| same.what == hindrance.what)
+        {
+            Some((_, pids)) => pids.extend(pid),
+            None => found.push((hindrance, pid.into_iter().collect())),
         }
-        text
+    }
+    found
+}
+
+/// Some of them by number.
+fn named(pids: &[u32]) -> String {
+    let some: Vec<_> = pids.iter().take(5).map(ToString::to_string).collect();
+    match pids.len() {
+        0 => String::new(),
+        all if all > some.len() => format!("{} and {} more: ", some.join(", "), all - some.len()),
+        _ => format!("{}: ", some.join(", ")),
     }
 }

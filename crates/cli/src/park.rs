@@ -14,6 +14,7 @@ use plimsoll_surgery::tree::Extent;
 use plimsoll_units::Bytes;
 use rustix::termios::isatty;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,11 +25,7 @@ use std::time::{Duration, Instant};
 pub(crate) fn run(args: &args::Park) -> Result<(), Failure> {
     let root = Root::live();
     let runtime = Runtime::of_this_user().map_err(ParkError::from)?;
-    let place = Place::new(if args.store.is_empty() {
-        default_stores()
-    } else {
-        args.store.clone()
-    });
+    let place = place(&args.store);
     let interrupted = catch_signals()?;
     for pid in &args.pids {
         let begun = Instant::now();
@@ -38,11 +35,7 @@ pub(crate) fn run(args: &args::Park) -> Result<(), Failure> {
             runtime: &runtime,
             place: &place,
             pid: *pid,
-            extent: if args.only {
-                Extent::Only
-            } else {
-                Extent::Whole
-            },
+            extent: extent(args.only),
             wanted: wanted(args.via),
             codec: codec(args.codec),
             interrupted: &interrupted,
@@ -68,6 +61,19 @@ pub(crate) fn catch_signals() -> Result<Arc<AtomicBool>, Failure> {
     Ok(flag)
 }
 
+/// Where stores may go.
+pub(crate) fn place(asked: &[PathBuf]) -> Place {
+    Place::new(if asked.is_empty() {
+        default_stores()
+    } else {
+        asked.to_vec()
+    })
+}
+
+pub(crate) fn extent(only: bool) -> Extent {
+    if only { Extent::Only } else { Extent::Whole }
+}
+
 /// Where stores go when nobody says: on disks that survive a full `/tmp`.
 fn default_stores() -> Vec<PathBuf> {
     if rustix::process::geteuid().is_root() {
@@ -82,7 +88,7 @@ fn default_stores() -> Vec<PathBuf> {
         .collect()
 }
 
-fn wanted(via: args::Via) -> Wanted {
+pub(crate) fn wanted(via: args::Via) -> Wanted {
     match via {
         args::Via::Auto => Wanted::Auto,
         args::Via::Swap => Wanted::Swap,
@@ -169,8 +175,18 @@ struct Told<'a> {
 
 #[derive(Serialize)]
 pub(crate) struct Left {
-    pub(crate) why: Stays,
-    pub(crate) bytes: u64,
+    why: Stays,
+    bytes: u64,
+}
+
+impl Left {
+    pub(crate) fn all(left: &BTreeMap<Stays, Bytes>) -> Vec<Self> {
+        let one = |(why, bytes): (&Stays, &Bytes)| Self {
+            why: *why,
+            bytes: bytes.get(),
+        };
+        left.iter().map(one).collect()
+    }
 }
 
 fn told(args: &args::Park, pid: u32, done: &Done, took: Duration) -> Result<String, Failure> {
@@ -178,10 +194,6 @@ fn told(args: &args::Park, pid: u32, done: &Done, took: Duration) -> Result<Stri
     let frozen_by = record.frozen.as_ref().map(|plan| plan.by);
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     if args.json {
-        let left = done.left.iter().map(|(why, bytes)| Left {
-            why: *why,
-            bytes: bytes.get(),
-        });
         return json_line(&Told {
             schema: "plimsoll.park/1",
             pid,
@@ -191,7 +203,7 @@ fn told(args: &args::Park, pid: u32, done: &Done, took: Duration) -> Result<Stri
             processes: &record.processes,
             moved_bytes: record.moved_bytes,
             stored_bytes: record.stored_bytes,
-            left: left.collect(),
+            left: Left::all(&done.left),
             frozen_by,
             took_ms,
         });

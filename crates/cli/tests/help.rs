@@ -13,8 +13,7 @@ fn help() {
     Commands:
       look         Show who owns every page of RAM
       capture      Write down what `look` reads, to look at it later or elsewhere
-      check        Say whether processes can be parked, how much of them would go, and what stands in
-                   the way
+      check        Tell whether processes can be parked, and what would leave memory
       park         Take the memory of living processes out of RAM; all else stays
       resume       Let parked processes run again, and bring their memory back
       parked       Show what is parked

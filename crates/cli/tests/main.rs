@@ -8,6 +8,7 @@
 )]
 
 mod capture;
+mod check;
 mod guests;
 mod help;
 mod hostile;

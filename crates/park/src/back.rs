@@ -13,6 +13,7 @@ use crate::store::{Slot, Store};
 use crate::view::View;
 use crate::{ParkError, swap};
 use plimsoll_proc::Root;
+use plimsoll_surgery::freeze;
 use plimsoll_surgery::stop::{StopError, StoppedTree};
 use plimsoll_surgery::tree::{Extent, members};
 use plimsoll_sys::Span;
@@ -57,6 +58,7 @@ pub fn find(runtime: &Runtime, root: &Root, pid: u32) -> Result<Option<Record>, 
 /// # Errors
 /// When records can't be read.
 pub fn living(runtime: &Runtime, root: &Root) -> Result<Vec<Record>, ParkError> {
+    freeze::sweep(root)?;
     let mut living = Vec::new();
     for record in runtime.records()? {
         let record = record?;

@@ -1,101 +1,346 @@
-//! Can a tree be parked, how much of it would go, and what stands in the way: known before anything is stopped.
+//! What parking a tree would do, and everything that stands in its way: asked before anything is stopped.
+//!
+//! [`Examined::look`] reads, [`Report::of`] decides. What runs meanwhile may change; parking looks again when the tree
+//! stands.
 
-use crate::ParkError;
-use crate::plan::{Plan, Stays};
+use crate::plan::{self, Stays};
+use crate::store::Place;
+use crate::{ParkError, out::Wanted, swap};
 use plimsoll_proc::Root;
-use plimsoll_surgery::holds::{Holds, Obstacle};
-use plimsoll_surgery::tree::{Extent, ProcessName, members};
+use plimsoll_surgery::holds::{Holds, Mapping, MappingKind, Obstacle};
+use plimsoll_surgery::tree::{self, Extent, ProcessName};
 use plimsoll_units::{Bytes, PageSize};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::{fmt, fs};
 
-/// One process of a tree, looked at while it runs.
+/// A tree and its host, as they were found.
 #[derive(Debug)]
-pub struct Checked {
-    /// Which.
-    pub name: ProcessName,
-    /// What a store would take: pages of plain memory that it does not share.
-    pub movable: Bytes,
-    /// Resident memory that a store would leave, by reason.
-    pub left: BTreeMap<Stays, Bytes>,
-    /// What stands in the way of swap.
-    pub against_swap: Vec<Obstacle>,
-    /// What stands in the way of a store.
-    pub against_store: Vec<Obstacle>,
+pub struct Examined {
+    /// Its processes, parents before their children.
+    pub processes: Vec<Holds>,
+    /// Of the host.
+    pub host: Host,
 }
 
-/// Looks at every process of a tree. Nothing is stopped.
-///
-/// # Errors
-/// When there is no such process, or `/proc` can't be read.
-pub fn check(root: &Root, pid: u32, extent: Extent) -> Result<Vec<Checked>, ParkError> {
-    let page_size = plimsoll_proc::page_size::read(root)?;
-    let names = members(root, pid, extent)?;
-    if names.is_empty() {
-        return Err(ParkError::NoProcess(pid));
+/// What the host has to offer.
+#[derive(Debug)]
+pub struct Host {
+    /// Bytes of swap that are free.
+    pub free_swap_bytes: u64,
+    /// Our own capabilities.
+    pub capabilities: u64,
+    /// `vm.unprivileged_userfaultfd`
+    pub anybody_may_userfaultfd: bool,
+    /// `/dev/userfaultfd`
+    pub device: Option<Device>,
+    /// For processes in slots: those that are in our user namespace, where capabilities mean what they say.
+    pub at_home: Vec<bool>,
+    /// Of the page.
+    pub page_size: PageSize,
+}
+
+/// Who may open a device.
+#[derive(Debug, Clone, Copy)]
+pub struct Device {
+    /// Owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Permissions.
+    pub mode: u32,
+}
+
+/// Capabilities, as bits of `CapEff`.
+const CAP_DAC_OVERRIDE: u64 = 1 << 1;
+const CAP_SYS_PTRACE: u64 = 1 << 19;
+const CAP_SYS_NICE: u64 = 1 << 23;
+
+impl Examined {
+    /// Looks at the tree of `pid`.
+    ///
+    /// # Errors
+    /// When there is no such process, or `/proc` makes no sense.
+    pub fn look(root: &Root, pid: u32, extent: Extent) -> Result<Self, ParkError> {
+        let page_size = plimsoll_proc::page_size::read(root)?;
+        let mut processes = Vec::new();
+        for name in tree::members(root, pid, extent)? {
+            match Holds::look(root, name, page_size) {
+                Ok(holds) => processes.push(holds),
+                Err(_) if !name.lives(root)? => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if processes.is_empty() {
+            return Err(ParkError::NoProcess(pid));
+        }
+        let here = fs::read_link("/proc/self/ns/user").ok();
+        let at_home = |holds: &Holds| {
+            let there = fs::read_link(format!("/proc/{}/ns/user", holds.name.pid));
+            there.ok() == here
+        };
+        let host = Host::look(root, processes.iter().map(at_home).collect(), page_size)?;
+        Ok(Self { processes, host })
     }
-    let looked: Result<Vec<Checked>, ParkError> = names
-        .into_iter()
-        .map(|name| look(root, name, page_size))
-        .collect();
-    looked
 }
 
-fn look(root: &Root, name: ProcessName, page_size: PageSize) -> Result<Checked, ParkError> {
-    let holds = Holds::look(root, name, page_size)?;
-    let mut plan = if holds.obstacles.contains(&Obstacle::Denied) {
-        Plan::default()
-    } else {
-        Plan::read(root, name.pid)?
-    };
-    let mut movable = Bytes::ZERO;
-    for mapping in &holds.mappings {
-        if plan
-            .movable
-            .iter()
-            .any(|span| span.intersection(mapping.span).is_some())
-        {
-            movable += mapping.pages.exclusive + mapping.pages.swapped;
-            *plan.left.entry(Stays::SharedByFork).or_default() += mapping.pages.shared_by_fork;
+impl Host {
+    fn look(root: &Root, at_home: Vec<bool>, page_size: PageSize) -> Result<Self, ParkError> {
+        let ours = root.read("proc/self/status")?;
+        let ours = plimsoll_proc::process::status::Status::parse(&ours);
+        let allowed = root.read("proc/sys/vm/unprivileged_userfaultfd");
+        let device = fs::metadata("/dev/userfaultfd").ok();
+        Ok(Self {
+            free_swap_bytes: swap::free_bytes(root)?,
+            capabilities: ours.map_or(0, |ours| ours.cap_effective),
+            anybody_may_userfaultfd: allowed.is_ok_and(|text| text.trim_ascii() == b"1"),
+            device: device.map(|found| Device {
+                uid: found.uid(),
+                gid: found.gid(),
+                mode: found.mode(),
+            }),
+            at_home,
+            page_size,
+        })
+    }
+
+    fn we_have(&self, capability: u64) -> bool {
+        self.capabilities & capability != 0
+    }
+
+    /// Whether a process can make a userfaultfd that answers for the kernel's accesses too (`userfaultfd(2)`).
+    fn lets_have_userfaultfd(&self, holds: &Holds, at_home: bool) -> bool {
+        let status = &holds.status;
+        let has = |capability| at_home && status.cap_effective & capability != 0;
+        let may_open = |device: Device| {
+            let bits = if status.uid.fs == device.uid {
+                device.mode >> 6
+            } else if status.gid.fs == device.gid {
+                device.mode >> 3
+            } else {
+                device.mode
+            };
+            bits & 0o6 == 0o6 || has(CAP_DAC_OVERRIDE)
+        };
+        self.anybody_may_userfaultfd || has(CAP_SYS_PTRACE) || self.device.is_some_and(may_open)
+    }
+}
+
+/// What stands in the way, and what can be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hindrance {
+    /// Of which process; `None` of the host.
+    pub process: Option<ProcessName>,
+    /// In plain words.
+    pub what: String,
+    /// What can be done about it.
+    pub remedy: String,
+    /// Whether more privilege is all that it takes.
+    pub is_privilege: bool,
+}
+
+impl fmt::Display for Hindrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.process {
+            Some(name) => write!(f, "process {}: {}", name.pid, self.what),
+            None => f.write_str(&self.what),
         }
     }
-    plan.left.retain(|_, bytes| *bytes > Bytes::ZERO);
-    let against_store = holds.obstacles;
-    let against_swap = against_store
-        .iter()
-        .copied()
-        .filter(stops_even_swap)
-        .collect();
-    Ok(Checked {
-        name,
-        movable,
-        left: plan.left,
-        against_swap,
-        against_store,
-    })
 }
 
-/// Paging out asks only that the process can be stopped: the kernel itself knows what is pinned or a device's.
-fn stops_even_swap(obstacle: &Obstacle) -> bool {
-    matches!(
-        obstacle,
-        Obstacle::Traced { .. } | Obstacle::Denied | Obstacle::NoMemory | Obstacle::DumpingCore
-    )
+/// What would become of one process's memory.
+#[derive(Debug)]
+pub struct Fate {
+    /// Which.
+    pub name: ProcessName,
+    /// What it calls itself.
+    pub comm: String,
+    /// Leaves RAM: a part of it may be swapped already.
+    pub moves: Bytes,
+    /// Stays, by reason.
+    pub left: BTreeMap<Stays, Bytes>,
 }
 
-/// Everything that stands in the way of one means, as one error; nothing when the way is free.
-pub(crate) fn refuse(checked: &[Checked], by_store: bool) -> Result<(), ParkError> {
-    let mut obstacles = Vec::new();
-    for process in checked {
-        let against = if by_store {
-            &process.against_store
-        } else {
-            &process.against_swap
+/// The means that parking would choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// The kernel's swap.
+    Swap,
+    /// A store.
+    Store,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub struct Report {
+    /// Process by process.
+    pub fates: Vec<Fate>,
+    /// By which means.
+    pub means: Means,
+    /// All that stands in the way.
+    pub hindrances: Vec<Hindrance>,
+}
+
+impl Report {
+    /// Decides. `place` is where a store would go.
+    #[must_use]
+    pub fn of(examined: &Examined, wanted: Wanted, place: &Place) -> Self {
+        let Examined { processes, host } = examined;
+        let anonymous: Bytes = mappings(processes).map(|mapping| mapping.anonymous).sum();
+        let fits = host.free_swap_bytes >= anonymous.get();
+        let means = match wanted {
+            Wanted::Swap => Means::Swap,
+            Wanted::Auto if fits && host.we_have(CAP_SYS_NICE) => Means::Swap,
+            Wanted::Auto | Wanted::Store => Means::Store,
         };
-        obstacles.extend(against.iter().map(|obstacle| (process.name.pid, *obstacle)));
+        let mut hindrances = Vec::new();
+        for holds in processes {
+            let counts = |obstacle: &&Obstacle| means == Means::Store || obstacle.stops_swap();
+            let obstacles = holds.obstacles.iter().filter(counts);
+            hindrances.extend(obstacles.map(|obstacle| of(holds, *obstacle)));
+        }
+        let fates: Vec<Fate> = processes
+            .iter()
+            .map(|holds| fate(holds, means, host.page_size))
+            .collect();
+        let seen = mappings(processes).next().is_some();
+        let any_goes = |mapping: &Mapping| plan::why_stays(mapping).is_none();
+        if means == Means::Store && seen && !mappings(processes).any(any_goes) {
+            hindrances.push(of_host(
+                "it has no memory that could be parked",
+                "there is nothing to gain",
+            ));
+        }
+        match means {
+            Means::Swap => hindrances.extend(of_swap(host, fits, anonymous)),
+            Means::Store => {
+                hindrances.extend(of_store(examined));
+                if let Err(error) = place.look(anonymous.get()) {
+                    let remedy = "give a directory on a disk with --store";
+                    hindrances.push(of_host(&error.to_string(), remedy));
+                }
+            }
+        }
+        Self {
+            fates,
+            means,
+            hindrances,
+        }
     }
-    if obstacles.is_empty() {
-        Ok(())
-    } else {
-        Err(ParkError::Obstacles(obstacles))
+
+    /// Bytes that would leave RAM.
+    #[must_use]
+    pub fn moves(&self) -> Bytes {
+        self.fates.iter().map(|fate| fate.moves).sum()
+    }
+
+    /// Bytes that would stay, by reason.
+    #[must_use]
+    pub fn left(&self) -> BTreeMap<Stays, Bytes> {
+        let mut left = BTreeMap::new();
+        for (why, bytes) in self.fates.iter().flat_map(|fate| &fate.left) {
+            *left.entry(*why).or_default() += *bytes;
+        }
+        left
+    }
+}
+
+fn mappings(processes: &[Holds]) -> impl Iterator<Item = &Mapping> {
+    processes.iter().flat_map(|holds| &holds.mappings)
+}
+
+fn of(holds: &Holds, obstacle: Obstacle) -> Hindrance {
+    Hindrance {
+        process: Some(holds.name),
+        what: obstacle.to_string(),
+        remedy: obstacle.remedy().to_owned(),
+        is_privilege: obstacle.is_privilege(),
+    }
+}
+
+fn of_host(what: &str, remedy: &str) -> Hindrance {
+    Hindrance {
+        process: None,
+        what: what.to_owned(),
+        remedy: remedy.to_owned(),
+        is_privilege: false,
+    }
+}
+
+fn of_swap(host: &Host, fits: bool, anonymous: Bytes) -> Vec<Hindrance> {
+    let mut found = Vec::new();
+    if !fits {
+        let free = Bytes(host.free_swap_bytes);
+        let what = format!("it takes {anonymous} of swap, and {free} are free");
+        found.push(of_host(&what, "add swap (swapon), or use --via store"));
+    }
+    if !host.we_have(CAP_SYS_NICE) {
+        found.push(Hindrance {
+            is_privilege: true,
+            ..of_host(
+                "paging out another process takes CAP_SYS_NICE",
+                "run as root, or with CAP_SYS_NICE; or use --via store",
+            )
+        });
+    }
+    found
+}
+
+fn of_store(examined: &Examined) -> Vec<Hindrance> {
+    let Examined { processes, host } = examined;
+    let mut found = Vec::new();
+    for (holds, at_home) in processes.iter().zip(&host.at_home) {
+        if !host.lets_have_userfaultfd(holds, *at_home) {
+            found.push(Hindrance {
+                process: Some(holds.name),
+                what: "it may not have a userfaultfd that answers for the kernel too".to_owned(),
+                remedy: "sysctl vm.unprivileged_userfaultfd=1, or let it open /dev/userfaultfd, \
+                         or start it with CAP_SYS_PTRACE; or use --via swap"
+                    .to_owned(),
+                is_privilege: true,
+            });
+        }
+    }
+    found
+}
+
+fn fate(holds: &Holds, means: Means, page_size: PageSize) -> Fate {
+    let mut moves = Bytes::ZERO;
+    let mut left: BTreeMap<Stays, Bytes> = BTreeMap::new();
+    for mapping in &holds.mappings {
+        let pages = mapping.pages;
+        let gone = pages.exclusive + pages.swapped;
+        let why = match means {
+            Means::Store => plan::why_stays(mapping),
+            Means::Swap => swap::why_never(mapping),
+        };
+        match why {
+            None => {
+                moves += gone;
+                *left.entry(Stays::SharedByFork).or_default() += pages.shared_by_fork;
+                let others = match mapping.kind {
+                    MappingKind::SharedMemory => Stays::SharedMemory,
+                    _ => Stays::File,
+                };
+                *left.entry(others).or_default() += pages.file;
+            }
+            Some(why) => *left.entry(why).or_default() += mapping.resident,
+        }
+    }
+    if means == Means::Store {
+        // What a thread stands on is known when it stands still: at most three pages around its stack pointer, and as
+        // many around what it keeps for itself. The leader's stack is counted as a whole.
+        let threads = u64::from(holds.status.threads.max(1));
+        let at_most = Bytes(threads.saturating_mul(6).saturating_mul(page_size.get()));
+        let kept = at_most.min(moves);
+        moves = moves - kept;
+        *left.entry(Stays::ThreadState).or_default() += kept;
+    }
+    left.retain(|_, bytes| *bytes > Bytes::ZERO);
+    Fate {
+        name: holds.name,
+        comm: plimsoll_proc::text::printable(&holds.status.name).into_owned(),
+        moves,
+        left,
     }
 }

@@ -1,12 +1,12 @@
 //! Why a tree could not be parked or resumed.
 
+use crate::check::Hindrance;
 use crate::pager::Damage;
-use crate::plan::PlanError;
 use crate::runtime::RuntimeError;
 use crate::store::StoreError;
 use plimsoll_proc::ReadError;
 use plimsoll_surgery::freeze::FreezeError;
-use plimsoll_surgery::holds::{LookError, Obstacle};
+use plimsoll_surgery::holds::LookError;
 use plimsoll_surgery::operate::OperateError;
 use plimsoll_surgery::stop::StopError;
 use rustix::io::Errno;
@@ -40,9 +40,9 @@ pub enum ParkError {
     /// There is nothing to gain.
     #[error("process {0} has no memory that could be parked")]
     Nothing(u32),
-    /// Something stands in the way: what, in which processes.
-    #[error("{}", told(.0))]
-    Obstacles(Vec<(u32, Obstacle)>),
+    /// All that stands in the way; nothing was stopped.
+    #[error("it can't be parked: {}", each(.0, |hindrance| hindrance.to_string()))]
+    Hindered(Vec<Hindrance>),
     /// A process can't be looked at.
     #[error(transparent)]
     Look(#[from] LookError),
@@ -57,12 +57,6 @@ pub enum ParkError {
     /// It handles its own page faults.
     #[error("process {pid} uses userfaultfd itself")]
     UsesUserfaultfd {
-        /// Which.
-        pid: u32,
-    },
-    /// Devices may be writing into its memory.
-    #[error("process {pid} uses asynchronous I/O (io_setup), which pins memory unseen")]
-    UsesAio {
         /// Which.
         pid: u32,
     },
@@ -110,9 +104,6 @@ pub enum ParkError {
     /// A file of a process.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Its mappings.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
     /// Stopping it.
     #[error(transparent)]
     Stop(#[from] StopError),
@@ -135,19 +126,20 @@ impl ParkError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::AlreadyParked(_)
+            Self::Hindered(all) if all.iter().all(|one| one.is_privilege) => Kind::NotPermitted,
+            Self::Hindered(_)
+            | Self::AlreadyParked(_)
             | Self::NotParked(_)
             | Self::Busy(_)
             | Self::Nothing(_)
-            | Self::Obstacles(_)
             | Self::NoSwap { .. }
             | Self::UsesUserfaultfd { .. }
-            | Self::UsesAio { .. }
             | Self::Store(StoreError::NoRoom { .. } | StoreError::InMemory { .. }) => Kind::Refused,
             Self::NoUserfaultfd { .. } | Self::Operate(OperateError::Seccomp { .. }) => {
                 Kind::NotPermitted
             }
             Self::Read(error) if error.is_denied() => Kind::NotPermitted,
+            Self::Look(error) if error.is_denied() => Kind::NotPermitted,
             Self::Process { source, .. } if denied(*source) => Kind::NotPermitted,
             Self::Stop(StopError::Ptrace(error)) if denied(error.errno) => Kind::NotPermitted,
             _ => Kind::Failed,
@@ -156,12 +148,18 @@ impl ParkError {
 
     /// What would help, where that is known.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
+        if let Self::Hindered(all) = self {
+            return Some(each(all, |hindrance| hindrance.remedy.clone()));
+        }
+        self.known_hint().map(str::to_owned)
+    }
+
+    fn known_hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoUserfaultfd { .. } => {
                 "the process needs CAP_SYS_PTRACE, or vm.unprivileged_userfaultfd=1, or you the right to open /dev/userfaultfd; or park with --via swap"
             }
-            Self::UsesAio { .. } => "park it with --via swap",
             Self::NoSwap { .. } => "add swap (swapon), or park with --via store",
             Self::Store(StoreError::NoRoom { .. }) => {
                 "give a directory on a larger disk with --store"
@@ -176,13 +174,12 @@ impl ParkError {
     }
 }
 
-/// Every obstacle with its remedy, a line each.
-fn told(obstacles: &[(u32, Obstacle)]) -> String {
-    let lines: Vec<String> = obstacles
-        .iter()
-        .map(|(pid, obstacle)| format!("process {pid}: {obstacle} ({})", obstacle.remedy()))
-        .collect();
-    lines.join("\n")
+/// What is said of each, once.
+fn each(hindrances: &[Hindrance], say: impl Fn(&Hindrance) -> String) -> String {
+    let mut said: Vec<String> = hindrances.iter().map(say).collect();
+    said.sort_unstable();
+    said.dedup();
+    said.join("; ")
 }
 
 fn denied(errno: Errno) -> bool {

@@ -3,12 +3,13 @@
 //! Every step leaves the tree in a state that the next plimsoll can take up, and a failure undoes what was done
 //! before the tree runs again (`docs/design/005-parking.md` lists each step with what a kill there leaves).
 
+use crate::check::{self, Examined, Report};
 use crate::fault_point::fault_point;
 use crate::plan::{Plan, Stays};
 use crate::runtime::{Entry, Means, Member, Record, Runtime, State, VERSION};
 use crate::shed::{Shedding, Tree};
 use crate::store::{Codec, Identity, Parked, Place, Planned, Slot, Store, Writer};
-use crate::{ParkError, arm, back, check, swap};
+use crate::{ParkError, arm, back, swap};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze::{self, FrozenBy};
 use plimsoll_surgery::operate::Operation;
@@ -88,14 +89,18 @@ pub fn park(order: &mut Order<'_>) -> Result<Done, ParkError> {
 }
 
 fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
-    let checked = check::check(order.root, order.pid, order.extent)?;
-    check::refuse(&checked, order.wanted == Wanted::Store)?;
+    // What can be known beforehand is, before anything is stopped.
+    let examined = Examined::look(order.root, order.pid, order.extent)?;
+    let report = Report::of(&examined, order.wanted, order.place);
+    drop(examined);
+    if !report.hindrances.is_empty() {
+        return Err(ParkError::Hindered(report.hindrances));
+    }
     let mut tree = StoppedTree::stop(order.root, order.pid, order.extent, STOP_TIMEOUT)?;
     fault_point("stopped");
     let page_size = page_size(order.root)?;
     let mut plans = look(order.root, &tree, page_size)?;
-    let (way, because) = choose(order, &tree, &plans)?;
-    check::refuse(&checked, matches!(way, Way::Store(..)))?;
+    let (way, because) = choose(order, report.means, &tree, &plans)?;
     let mut record = record(order.root, &tree, way.means())?;
     entry.write(&record)?;
     fault_point("recorded");
@@ -190,6 +195,7 @@ impl Way {
 /// Chooses the means; nothing is made yet.
 fn choose(
     order: &Order<'_>,
+    foreseen: check::Means,
     tree: &StoppedTree,
     plans: &[Plan],
 ) -> Result<(Way, Option<String>), ParkError> {
@@ -202,18 +208,11 @@ fn choose(
             free_bytes,
         }),
         Wanted::Swap => Ok((Way::Swap, None)),
-        Wanted::Auto if fits => {
+        Wanted::Auto if fits && foreseen == check::Means::Swap => {
             let why = format!("{} of swap are free", Bytes(free_bytes));
             Ok((Way::Swap, Some(why)))
         }
         wanted => {
-            for (plan, process) in plans.iter().zip(&tree.processes) {
-                if plan.aio {
-                    return Err(ParkError::UsesAio {
-                        pid: process.name.pid,
-                    });
-                }
-            }
             if plans.iter().all(|plan| plan.movable.is_empty()) {
                 return Err(ParkError::Nothing(order.pid));
             }
@@ -223,7 +222,11 @@ fn choose(
                 .first()
                 .ok_or(ParkError::NoProcess(order.pid))?
                 .name;
-            let why = format!("only {} of swap are free", Bytes(free_bytes));
+            let why = if fits {
+                "paging out another process takes CAP_SYS_NICE".to_owned()
+            } else {
+                format!("only {} of swap are free", Bytes(free_bytes))
+            };
             let planned = room.plan(top.pid, top.start_ticks)?;
             Ok((
                 Way::Store(planned, needed_bytes),

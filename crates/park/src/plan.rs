@@ -1,13 +1,12 @@
-//! What of a process can go to a store, and what stays, with the reason: a reader and a decider.
+//! What of a process can go to a store, and what stays, with the reason: decided from the map of what it holds
+//! ([`holds`]).
 //!
 //! Only private anonymous memory can be dropped and armed (`userfaultfd(2)`, registering for missing pages), and
 //! of that only what no one else relies on being there: the kernel writes to a thread's rseq area and robust list,
 //! `ps` reads arguments and environment from the stack. A mapping with a flag that is not known here stays.
 
-use plimsoll_proc::process::map_name::MapName;
-use plimsoll_proc::process::smaps::{Smap, StreamError, stream_file};
-use plimsoll_proc::process::vm_flags::{VmFlag, VmFlags};
-use plimsoll_proc::{ReadError, Root};
+use plimsoll_proc::Root;
+use plimsoll_surgery::holds::{self, LookError, Mapping, MappingKind as Kind};
 use plimsoll_sys::Span;
 use plimsoll_units::Bytes;
 use serde::{Deserialize, Serialize};
@@ -49,57 +48,33 @@ pub struct Plan {
     pub kept: Vec<Span>,
     /// Mappings that are armed already.
     pub armed: Vec<Span>,
-    /// It has asynchronous I/O (`io_setup(2)`): what is in flight is pinned, and nothing tells how much.
-    pub aio: bool,
     /// Resident bytes that stay.
     pub left: BTreeMap<Stays, Bytes>,
 }
 
-/// A process could not be looked at.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// A file of `/proc` can't be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// `smaps` breaks off or makes no sense.
-    #[error("cannot read the mappings of process {pid}")]
-    Mappings {
-        /// Which.
-        pid: u32,
-        /// Why.
-        source: StreamError,
-    },
-}
-
 impl Plan {
-    /// Reads a process's mappings.
+    /// Reads a process's mappings, and decides.
     ///
     /// # Errors
-    /// When `smaps` can't be read.
-    pub fn read(root: &Root, pid: u32) -> Result<Self, PlanError> {
-        let dir = root.open_dir(format!("proc/{pid}"))?;
-        let mut plan = Self::default();
-        stream_file(&dir, &mut Vec::new(), |smap| plan.sort(smap))
-            .map_err(|source| PlanError::Mappings { pid, source })?;
-        Ok(plan)
+    /// When they can't be read.
+    pub fn read(root: &Root, pid: u32) -> Result<Self, LookError> {
+        Ok(Self::of(&holds::mappings(root, pid)?))
     }
 
-    fn sort(&mut self, smap: &Smap<'_>) {
-        let span = Span {
-            start: smap.mapping.start,
-            end: smap.mapping.end,
-        };
-        if smap
-            .flags
-            .is_some_and(|flags| flags.has(VmFlag::UFFD_MISSING))
-        {
-            self.armed.push(span);
+    /// Decides for each mapping.
+    #[must_use]
+    pub fn of(mappings: &[Mapping]) -> Self {
+        let mut plan = Self::default();
+        for mapping in mappings {
+            if mapping.traits.armed {
+                plan.armed.push(mapping.span);
+            }
+            match why_stays(mapping) {
+                None => plan.movable.push(mapping.span),
+                Some(why) => *plan.left.entry(why).or_default() += mapping.resident,
+            }
         }
-        self.aio |= smap.mapping.raw_name.starts_with(b"/[aio]");
-        match why_stays(smap) {
-            None => self.movable.push(span),
-            Some(why) => *self.left.entry(why).or_default() += smap.usage.rss,
-        }
+        plan
     }
 
     /// Keeps the pages around these addresses: a thread's stack pointer and its thread pointer.
@@ -151,75 +126,38 @@ impl Plan {
     }
 }
 
-/// Flags that mappings of plain memory may have.
-const PLAIN: VmFlag = VmFlag::READ
-    .union(VmFlag::WRITE)
-    .union(VmFlag::EXEC)
-    .union(VmFlag::MAY_READ)
-    .union(VmFlag::MAY_WRITE)
-    .union(VmFlag::MAY_EXEC)
-    .union(VmFlag::SEQ_READ)
-    .union(VmFlag::RAND_READ)
-    .union(VmFlag::DONTCOPY)
-    .union(VmFlag::ACCOUNT)
-    .union(VmFlag::NORESERVE)
-    .union(VmFlag::DONTDUMP)
-    .union(VmFlag::SOFTDIRTY)
-    .union(VmFlag::HUGEPAGE)
-    .union(VmFlag::NOHUGEPAGE)
-    .union(VmFlag::MERGEABLE);
-
-/// What a flag means for parking, the first that fits.
-const REASONS: [(VmFlag, Stays); 7] = [
-    (VmFlag::HUGETLB, Stays::Hugetlb),
-    (
-        VmFlag::PFNMAP.union(VmFlag::IO).union(VmFlag::MIXEDMAP),
-        Stays::Special,
-    ),
-    (VmFlag::LOCKED.union(VmFlag::LOCKONFAULT), Stays::Locked),
-    (
-        VmFlag::UFFD_MISSING
-            .union(VmFlag::UFFD_WP)
-            .union(VmFlag::UFFD_MINOR),
-        Stays::Userfaultfd,
-    ),
-    (VmFlag::SHARED.union(VmFlag::MAY_SHARE), Stays::SharedMemory),
-    (VmFlag::GROWSDOWN, Stays::Stack),
-    (VmFlag::all().difference(PLAIN), Stays::Unusual),
-];
-
-fn why_stays(smap: &Smap<'_>) -> Option<Stays> {
-    match smap.mapping.name() {
-        MapName::Anonymous | MapName::Heap | MapName::AnonNamed(_) if smap.mapping.inode == 0 => {}
-        MapName::Stack => return Some(Stays::Stack),
-        MapName::File { .. } => return Some(Stays::File),
-        MapName::SysV { .. } | MapName::Memfd(_) | MapName::SharedAnonymous => {
-            return Some(Stays::SharedMemory);
+/// Why a mapping can't go; `None` where it can.
+#[must_use]
+pub fn why_stays(mapping: &Mapping) -> Option<Stays> {
+    let traits = mapping.traits;
+    let by_kind = match mapping.kind {
+        Kind::Anonymous => None,
+        Kind::Stack => Some(Stays::Stack),
+        Kind::FilePrivate | Kind::FileShared => Some(Stays::File),
+        Kind::SharedMemory => Some(Stays::SharedMemory),
+        Kind::Hugetlb => Some(Stays::Hugetlb),
+        Kind::Secret | Kind::Device | Kind::Ring | Kind::Aio | Kind::Kernel | Kind::ShadowStack => {
+            Some(Stays::Special)
         }
-        MapName::AnonHugetlb => return Some(Stays::Hugetlb),
-        _ => return Some(Stays::Special),
-    }
-    match smap.flags {
-        None
-        | Some(VmFlags {
-            unknown: Some(_), ..
-        }) => Some(Stays::Unusual),
+    };
+    let by_trait = [
+        (traits.locked, Stays::Locked),
+        (traits.armed, Stays::Userfaultfd),
         // Registering asks for the right to write, whether or not it is writable now.
-        Some(flags) if !flags.has(VmFlag::MAY_WRITE) => Some(Stays::Unusual),
-        Some(flags) => REASONS
-            .iter()
-            .find(|(reason, _)| flags.known.intersects(*reason))
-            .map(|(_, why)| *why),
-    }
+        (traits.unusual || traits.read_only, Stays::Unusual),
+    ];
+    let stays = by_trait.iter().find(|(is, _)| *is).map(|(_, why)| *why);
+    by_kind.or(stays)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plimsoll_proc::process::smaps::Smap;
 
     fn smap(line: &str, flags: &str) -> Option<Stays> {
         let record = format!("{line}\nRss: 8 kB\nVmFlags: {flags}\n");
-        why_stays(&Smap::parse(record.as_bytes()).unwrap())
+        why_stays(&Mapping::of(&Smap::parse(record.as_bytes()).unwrap()))
     }
 
     #[test]

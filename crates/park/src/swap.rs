@@ -7,12 +7,11 @@
 
 use crate::ParkError;
 use crate::arm::pidfd;
-use crate::plan::{PlanError, Stays};
+use crate::plan::Stays;
 use plimsoll_proc::Root;
-use plimsoll_proc::process::smaps::stream_file;
-use plimsoll_proc::process::vm_flags::VmFlag;
 use plimsoll_proc::process::{map_name::MapName, maps, smaps_rollup};
 use plimsoll_proc::swaps;
+use plimsoll_surgery::holds::{self, Mapping, MappingKind as Kind};
 use plimsoll_surgery::stop::StoppedTree;
 use plimsoll_sys::Span;
 use plimsoll_sys::vm::{self, Advice};
@@ -138,22 +137,31 @@ pub fn bring_back(root: &Root, pid: u32) -> Result<(), ParkError> {
 /// # Errors
 /// When `smaps` can't be read.
 pub fn left(root: &Root, pid: u32) -> Result<BTreeMap<Stays, Bytes>, ParkError> {
-    let dir = root.open_dir(format!("proc/{pid}"))?;
     let mut left: BTreeMap<Stays, Bytes> = BTreeMap::new();
-    let read = stream_file(&dir, &mut Vec::new(), |smap| {
-        let has = |flag| smap.flags.is_some_and(|flags| flags.has(flag));
-        let anonymous = match smap.mapping.name() {
-            _ if has(VmFlag::LOCKED) => Stays::Locked,
-            _ if has(VmFlag::HUGETLB) => Stays::Hugetlb,
-            MapName::Vdso | MapName::Vvar | MapName::Special(_) => Stays::Special,
-            _ if smap.mapping.is_shared() => Stays::SharedMemory,
-            _ => Stays::SharedByFork,
-        };
-        *left.entry(anonymous).or_default() += smap.usage.anonymous;
-        *left.entry(Stays::File).or_default() += smap.usage.rss - smap.usage.anonymous;
-    });
-    read.map_err(|source| PlanError::Mappings { pid, source })?;
+    for mapping in holds::mappings(root, pid)? {
+        let why = why_never(&mapping).unwrap_or_else(|| why_still(&mapping));
+        *left.entry(why).or_default() += mapping.anonymous;
+        *left.entry(Stays::File).or_default() += mapping.resident - mapping.anonymous;
+    }
     Ok(left)
+}
+
+/// Why a mapping's memory can never be reclaimed; `None` where it can, once nobody else maps it.
+pub(crate) fn why_never(mapping: &Mapping) -> Option<Stays> {
+    match mapping.kind {
+        _ if mapping.traits.locked => Some(Stays::Locked),
+        Kind::Hugetlb => Some(Stays::Hugetlb),
+        Kind::Kernel | Kind::Device | Kind::Ring | Kind::Aio | Kind::Secret => Some(Stays::Special),
+        _ => None,
+    }
+}
+
+/// What keeps resident memory that could be reclaimed.
+fn why_still(mapping: &Mapping) -> Stays {
+    match mapping.kind {
+        Kind::SharedMemory | Kind::FileShared => Stays::SharedMemory,
+        _ => Stays::SharedByFork,
+    }
 }
 
 fn mappings(root: &Root, pid: u32) -> Result<Vec<Span>, ParkError> {

@@ -7,7 +7,7 @@ use plimsoll_surgery::tree::ProcessName;
 use plimsoll_testkit::Victim;
 use plimsoll_units::{Bytes, PageSize};
 
-fn look(pid: u32) -> Holds {
+pub(crate) fn look(pid: u32) -> Holds {
     let root = Root::live();
     let name = ProcessName::of(&root, pid).unwrap().unwrap();
     let page_size = u64::try_from(rustix::param::page_size()).unwrap();

@@ -32,7 +32,16 @@ impl Victim {
         Self::start_with(&mut Command::new(binary()?), kind)
     }
 
-    /// The same, in a network namespace of its own (`unshare(1)`).
+    /// Starts one that holds memory, one part in so many of its full size.
+    ///
+    /// # Errors
+    /// As [`Victim::start`].
+    pub fn start_part(kind: &str, part: u32) -> io::Result<Self> {
+        let mut command = Command::new(binary()?);
+        Self::start_with(command.arg(kind), &part.to_string())
+    }
+
+    /// The same as [`Victim::start`], in a network namespace of its own (`unshare(1)`).
     ///
     /// # Errors
     /// As [`Victim::start`]; where `unshare` fails, nothing gets ready.

@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use super::format::Identity;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, Mode, OFlags};
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -54,9 +54,25 @@ impl Place {
     /// [`StoreError::NoRoom`] names each with what it has; [`StoreError::InMemory`] and
     /// [`StoreError::NotPrivate`] where a directory may not be used at all.
     pub fn choose(&self, needed_bytes: u64) -> Result<Room, StoreError> {
+        self.first(needed_bytes, |root| self.room(root))
+    }
+
+    /// The directory that [`Place::choose`] would choose; nothing is made.
+    ///
+    /// # Errors
+    /// As [`Place::choose`].
+    pub fn look(&self, needed_bytes: u64) -> Result<Room, StoreError> {
+        self.first(needed_bytes, |root| self.future_room(root))
+    }
+
+    fn first(
+        &self,
+        needed_bytes: u64,
+        room: impl Fn(&Path) -> Result<Room, StoreError>,
+    ) -> Result<Room, StoreError> {
         let mut rooms = Vec::new();
         for root in &self.roots {
-            let room = self.room(root)?;
+            let room = room(root)?;
             if room.free_bytes >= needed_bytes {
                 return Ok(room);
             }
@@ -68,6 +84,17 @@ impl Place {
         })
     }
 
+    /// Where the directory does not exist yet, the one that it would be made in decides.
+    fn future_room(&self, root: &Path) -> Result<Room, StoreError> {
+        let there = root.ancestors().find(|dir| dir.exists()).unwrap_or(root);
+        if there == root {
+            check_private(root)?;
+        }
+        let may = rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK);
+        may.map_err(StoreError::io("write to", there))?;
+        self.free(root, there)
+    }
+
     fn room(&self, root: &Path) -> Result<Room, StoreError> {
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -75,7 +102,12 @@ impl Place {
             .create(root)
             .map_err(StoreError::io("make", root))?;
         check_private(root)?;
-        let statfs = rustix::fs::statfs(root).map_err(StoreError::io("stat", root))?;
+        self.free(root, root)
+    }
+
+    /// What is free for `root` in the file system of `there`.
+    fn free(&self, root: &Path, there: &Path) -> Result<Room, StoreError> {
+        let statfs = rustix::fs::statfs(there).map_err(StoreError::io("stat", there))?;
         let kind = IN_MEMORY.iter().find(|(magic, _)| *magic == statfs.f_type);
         if let Some((_, filesystem)) = kind
             && !self.in_memory

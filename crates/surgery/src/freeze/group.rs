@@ -4,6 +4,7 @@
 //! to. It is done only where the kernel allows it without asking more of the group.
 
 use super::{FreezeError, FrozenBy, Member};
+use crate::tree::ProcessName;
 use plimsoll_cgroup::mount::Hierarchy;
 use plimsoll_proc::Root;
 use plimsoll_proc::process::cgroup::{self, Membership};
@@ -57,7 +58,7 @@ pub(super) fn to_freeze(
             Group { path, moved: None }
         } else {
             Group {
-                path: path.join(format!("plimsoll-{top}")),
+                path: path.join(format!("{OWN}{top}")),
                 moved: Some(pids),
             }
         });
@@ -75,6 +76,36 @@ fn home(by: FrozenBy, hierarchy: &Hierarchy, memberships: &[u8]) -> Option<PathB
     let path = Path::new(OsStr::from_bytes(membership.path));
     let below = path.strip_prefix(&hierarchy.root).ok()?;
     Some(hierarchy.mount_point.join(below))
+}
+
+/// Whether the group of a process stands, or is about to.
+pub(super) fn is_frozen(by: FrozenBy, hierarchy: &Hierarchy, memberships: &[u8]) -> bool {
+    home(by, hierarchy, memberships)
+        .and_then(|path| state(by, &path))
+        .is_some_and(|state| state != State::Running)
+}
+
+/// What groups of our own making are called, before the pid of the tree's top.
+const OWN: &str = "plimsoll-";
+
+/// Removes what is left below `dir`. The kernel removes no group that somebody is in.
+pub(super) fn sweep(root: &Root, dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return; // it went meanwhile
+    };
+    let groups = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    for group in groups {
+        let name = group.file_name();
+        let top = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(OWN)?.parse().ok());
+        match top.map(|top| ProcessName::of(root, top)) {
+            Some(Ok(None)) => drop(fs::remove_dir(group.path())),
+            _ => sweep(root, &group.path()),
+        }
+    }
 }
 
 /// Whether nobody but `all` is in a group or below it.

@@ -19,7 +19,7 @@ pub use group::Group;
 
 use crate::stop::StoppedTree;
 use crate::tree::ProcessName;
-use plimsoll_cgroup::mount;
+use plimsoll_cgroup::mount::{self, Hierarchy};
 use plimsoll_proc::{ReadError, Root, mountinfo};
 use plimsoll_sys::ptrace::Event;
 use serde::{Deserialize, Serialize};
@@ -154,16 +154,51 @@ fn groups(
     by: FrozenBy,
     members: &[Member],
 ) -> Result<Option<Vec<Group>>, FreezeError> {
-    let mounts = mountinfo::parse(&root.read("proc/self/mountinfo")?);
-    let hierarchy = match by {
-        FrozenBy::CgroupV2 => mount::v2(&mounts),
-        FrozenBy::CgroupV1 => mount::v1(&mounts, "freezer"),
-        FrozenBy::Sigstop => return Ok(Some(Vec::new())),
-    };
-    match hierarchy {
+    if by == FrozenBy::Sigstop {
+        return Ok(Some(Vec::new()));
+    }
+    match hierarchy(root, by)? {
         Some(hierarchy) => group::to_freeze(root, by, &hierarchy, members),
         None => Ok(None),
     }
+}
+
+fn hierarchy(root: &Root, by: FrozenBy) -> Result<Option<Hierarchy>, ReadError> {
+    let mounts = mountinfo::parse(&root.read("proc/self/mountinfo")?);
+    Ok(match by {
+        FrozenBy::CgroupV2 => mount::v2(&mounts),
+        FrozenBy::CgroupV1 => mount::v1(&mounts, "freezer"),
+        FrozenBy::Sigstop => None,
+    })
+}
+
+/// Whether a freezer holds a process: its own group's, or one above.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub(crate) fn is_frozen(root: &Root, pid: u32) -> Result<bool, ReadError> {
+    let memberships = root.read(format!("proc/{pid}/cgroup"))?;
+    for by in FrozenBy::ALL {
+        if let Some(hierarchy) = hierarchy(root, by)?
+            && group::is_frozen(by, &hierarchy, &memberships)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Removes empty groups of our own making whose tree is gone: what is left when a plimsoll and then its tree are killed.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub fn sweep(root: &Root) -> Result<(), ReadError> {
+    for by in FrozenBy::ALL {
+        if let Some(hierarchy) = hierarchy(root, by)? {
+            group::sweep(root, &hierarchy.mount_point);
+        }
+    }
+    Ok(())
 }
 
 fn member(process: &crate::stop::StoppedProcess) -> Member {

@@ -51,6 +51,9 @@ pub struct Descriptor {
     pub fd: u32,
     /// What it is of.
     pub kind: Kind,
+    /// Open for direct I/O (`O_DIRECT`): a disk reads and writes the process's memory itself. Of a pipe it means something
+    /// else, and is not told.
+    pub direct: bool,
 }
 
 /// The descriptors of a process, ascending. One that is closed meanwhile is left out.
@@ -64,26 +67,26 @@ pub(super) fn read(root: &Root, pid: u32) -> Result<Vec<Descriptor>, ReadError> 
     fds.sort_unstable();
     let look = |fd| {
         let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
-        let kind = match by_link(link.as_os_str().as_bytes()) {
-            Kind::IoUring { .. } => {
-                let text = root.read(format!("proc/{pid}/fdinfo/{fd}")).ok()?;
-                Kind::IoUring {
-                    buffers: buffers(&text),
+        let (kind, mut direct) = (by_link(link.as_os_str().as_bytes()), false);
+        let tells_more = matches!(kind, Kind::IoUring { .. } | Kind::Path);
+        let text = tells_more.then(|| root.read(format!("proc/{pid}/fdinfo/{fd}")).ok());
+        let text = text.flatten().unwrap_or_default();
+        let kind = match Fdinfo::parse(&text) {
+            Ok(info) => {
+                direct = kind == Kind::Path && info.flags & O_DIRECT != 0;
+                match info.kind {
+                    fdinfo::Kind::IoUring { user_bufs, .. } => Kind::IoUring { buffers: user_bufs },
+                    _ => kind,
                 }
             }
-            kind => kind,
+            Err(_) => kind,
         };
-        Some(Descriptor { fd, kind })
+        Some(Descriptor { fd, kind, direct })
     };
     Ok(fds.into_iter().filter_map(look).collect())
 }
 
-fn buffers(text: &[u8]) -> u64 {
-    match Fdinfo::parse(text).map(|info| info.kind) {
-        Ok(fdinfo::Kind::IoUring { user_bufs, .. }) => user_bufs,
-        _ => 0,
-    }
-}
+const O_DIRECT: u32 = libc::O_DIRECT.unsigned_abs();
 
 /// What the link of a descriptor says: the first beginning that fits.
 fn by_link(link: &[u8]) -> Kind {

@@ -25,8 +25,12 @@ pub enum Kind {
     Hugetlb,
     /// `memfd_secret(2)`: nobody else can read it.
     Secret,
-    /// Of a device, or of a descriptor that shares memory with the kernel (io_uring, perf, packet rings).
+    /// Of a device.
     Device,
+    /// Of a descriptor that shares memory with the kernel: the rings of io_uring, perf, packets.
+    Ring,
+    /// The ring of `io_setup(2)`: asynchronous I/O may be in flight.
+    Aio,
     /// The kernel's own: vdso, vvar, vsyscall, uprobes.
     Kernel,
     /// A shadow stack.
@@ -47,8 +51,8 @@ pub struct Traits {
     pub armed: bool,
     /// May never be written, so that it can't be armed.
     pub read_only: bool,
-    /// Has a flag that is not known here.
-    pub unknown: bool,
+    /// Has a flag that plain memory does not have, or one that is not known here.
+    pub unusual: bool,
 }
 
 /// Populated bytes of a mapping, by what their pages are.
@@ -75,17 +79,41 @@ pub struct Mapping {
     pub kind: Kind,
     /// What else.
     pub traits: Traits,
-    /// Its pages.
+    /// In RAM, of all kinds.
+    pub resident: Bytes,
+    /// The anonymous part of it, copies of a file's pages included.
+    pub anonymous: Bytes,
+    /// Its pages, once they have been counted ([`Holds::look`](super::Holds::look) does).
     pub pages: Pages,
 }
 
+/// Flags that mappings of plain memory may have.
+const PLAIN: VmFlag = VmFlag::READ
+    .union(VmFlag::WRITE)
+    .union(VmFlag::EXEC)
+    .union(VmFlag::MAY_READ)
+    .union(VmFlag::MAY_WRITE)
+    .union(VmFlag::MAY_EXEC)
+    .union(VmFlag::SEQ_READ)
+    .union(VmFlag::RAND_READ)
+    .union(VmFlag::DONTCOPY)
+    .union(VmFlag::ACCOUNT)
+    .union(VmFlag::NORESERVE)
+    .union(VmFlag::DONTDUMP)
+    .union(VmFlag::SOFTDIRTY)
+    .union(VmFlag::HUGEPAGE)
+    .union(VmFlag::NOHUGEPAGE)
+    .union(VmFlag::MERGEABLE);
+
 impl Mapping {
-    pub(super) fn of(smap: &Smap<'_>) -> Self {
+    /// Classifies one; its pages are not counted.
+    #[must_use]
+    pub fn of(smap: &Smap<'_>) -> Self {
         let flags = smap.flags.unwrap_or_default();
         let has = |flag| flags.known.intersects(flag);
-        let armed = VmFlag::UFFD_MISSING
-            .union(VmFlag::UFFD_WP)
-            .union(VmFlag::UFFD_MINOR);
+        let armed = VmFlag::UFFD_MISSING | VmFlag::UFFD_WP | VmFlag::UFFD_MINOR;
+        let locked = VmFlag::LOCKED | VmFlag::LOCKONFAULT;
+        let told = armed | locked; // by traits of their own
         Self {
             span: Span {
                 start: smap.mapping.start,
@@ -93,13 +121,17 @@ impl Mapping {
             },
             kind: kind(smap),
             traits: Traits {
-                locked: has(VmFlag::LOCKED.union(VmFlag::LOCKONFAULT)),
+                locked: has(locked),
                 guarded: has(VmFlag::GUARD),
                 sealed: has(VmFlag::SEALED),
                 armed: has(armed),
                 read_only: !has(VmFlag::MAY_WRITE),
-                unknown: flags.unknown.is_some(),
+                unusual: smap.flags.is_none()
+                    || flags.unknown.is_some()
+                    || has(VmFlag::all().difference(PLAIN | told)),
             },
+            resident: smap.usage.rss,
+            anonymous: smap.usage.anonymous,
             pages: Pages::default(),
         }
     }
@@ -138,7 +170,8 @@ fn kind(smap: &Smap<'_>) -> Kind {
         (flags.intersects(VmFlag::SHADOW_STACK), Kind::ShadowStack),
         (matches!(name, MapName::SecretMem), Kind::Secret),
         (flags.intersects(device), Kind::Device),
-        (matches!(name, MapName::Descriptor(_)), Kind::Device),
+        (matches!(name, MapName::Descriptor(_)), Kind::Ring),
+        (is_aio(&name), Kind::Aio),
     ];
     if let Some((_, kind)) = by_flag.iter().find(|(is, _)| *is) {
         return *kind;
@@ -151,6 +184,17 @@ fn kind(smap: &Smap<'_>) -> Kind {
         _ if !smap.mapping.is_shared() => Kind::FilePrivate,
         _ => Kind::SharedMemory,
     }
+}
+
+/// `/[aio] (deleted)`, `fs/aio.c`.
+fn is_aio(name: &MapName<'_>) -> bool {
+    matches!(
+        name,
+        MapName::File {
+            path: b"/[aio]",
+            deleted: true
+        }
+    )
 }
 
 #[cfg(test)]
@@ -219,7 +263,12 @@ mod tests {
             (
                 "rw-s 00000000 00:0e 7 anon_inode:[io_uring]",
                 "rd wr sh mr mw me ms",
-                Kind::Device,
+                Kind::Ring,
+            ),
+            (
+                "rw-s 00000000 00:0d 7 /[aio] (deleted)",
+                "rd wr sh mr mw me ms de",
+                Kind::Aio,
             ),
             (
                 "r-xp 00000000 00:00 0 [vdso]",
@@ -239,6 +288,11 @@ mod tests {
             "rd wr mr mw me um lo zz",
         );
         let traits = armed.traits;
-        assert!(traits.armed && traits.locked && traits.unknown && !traits.read_only);
+        assert!(traits.armed && traits.locked && traits.unusual && !traits.read_only);
+        let plain = mapping(
+            &format!("{at} rw-p 00000000 00:00 0 "),
+            "rd wr mr mw me ac lo um",
+        );
+        assert!(!plain.traits.unusual);
     }
 }

@@ -9,6 +9,7 @@ pub use descriptors::{Descriptor, Kind as DescriptorKind};
 pub use mappings::{Kind as MappingKind, Mapping, Pages, Traits};
 pub use obstacles::Obstacle;
 
+use crate::freeze;
 use crate::tree::ProcessName;
 use plimsoll_proc::process::Malformed;
 use plimsoll_proc::process::smaps::{self, StreamError};
@@ -22,6 +23,8 @@ use plimsoll_units::PageSize;
 pub struct Holds {
     /// Which.
     pub name: ProcessName,
+    /// What it calls itself, what it may do, how many threads it has.
+    pub status: Status,
     /// Its mappings, ascending.
     pub mappings: Vec<Mapping>,
     /// Its descriptors, ascending.
@@ -68,12 +71,13 @@ impl Holds {
     pub fn look(root: &Root, name: ProcessName, page_size: PageSize) -> Result<Self, LookError> {
         let pid = name.pid;
         let status = Status::parse(&root.read(format!("proc/{pid}/status"))?)?;
-        let mut obstacles = obstacles::of_status(&status);
+        let mut obstacles = obstacles::of_status(root, &status);
+        obstacles.extend(freeze::is_frozen(root, pid)?.then_some(Obstacle::Frozen));
         let mut mappings = Vec::new();
         let mut descriptors = Vec::new();
-        match read_mappings(root, pid, page_size) {
+        match count_mappings(root, pid, page_size) {
             Ok(read) => mappings = read,
-            Err(error) if is_denied(&error) => obstacles.push(Obstacle::Denied),
+            Err(error) if error.is_denied() => obstacles.push(Obstacle::Denied),
             Err(error) => return Err(error),
         }
         match descriptors::read(root, pid) {
@@ -83,10 +87,11 @@ impl Holds {
         }
         obstacles.extend(obstacles::of_image(root, pid));
         obstacles.extend(obstacles::of_mappings(&mappings));
-        obstacles.extend(obstacles::of_descriptors(&descriptors));
+        obstacles.extend(obstacles::of_descriptors(&descriptors, &mappings));
         obstacles.dedup();
         Ok(Self {
             name,
+            status,
             mappings,
             descriptors,
             obstacles,
@@ -94,12 +99,21 @@ impl Holds {
     }
 }
 
-fn read_mappings(root: &Root, pid: u32, page_size: PageSize) -> Result<Vec<Mapping>, LookError> {
+/// The mappings of a process, ascending; their pages are not counted.
+///
+/// # Errors
+/// When `smaps` can't be read.
+pub fn mappings(root: &Root, pid: u32) -> Result<Vec<Mapping>, LookError> {
     let dir = root.open_dir(format!("proc/{pid}"))?;
     let mut mappings = Vec::new();
     let visit = |smap: &smaps::Smap<'_>| mappings.push(Mapping::of(smap));
     smaps::stream_file(&dir, &mut Vec::new(), visit)
         .map_err(|source| LookError::Mappings { pid, source })?;
+    Ok(mappings)
+}
+
+fn count_mappings(root: &Root, pid: u32, page_size: PageSize) -> Result<Vec<Mapping>, LookError> {
+    let mut mappings = mappings(root, pid)?;
     let failed = |source| LookError::Pagemap { pid, source };
     let raw = name_to_pid(pid).ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
     let pagemap = Pagemap::open(raw, page_size).map_err(failed)?;
@@ -115,16 +129,20 @@ fn name_to_pid(pid: u32) -> Option<rustix::process::Pid> {
     rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)
 }
 
-fn is_denied(error: &LookError) -> bool {
-    let kind = std::io::ErrorKind::PermissionDenied;
-    match error {
-        LookError::Read(error) => error.is_denied(),
-        LookError::Pagemap { source, .. } => source.kind() == kind,
-        LookError::Mappings { source, .. } => match source {
-            StreamError::Open(error) => error.is_denied(),
-            StreamError::Read(error) => error.kind() == kind,
-            StreamError::Malformed(_) => false,
-        },
-        LookError::Malformed(_) => false,
+impl LookError {
+    /// Whether more privilege would do.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        let kind = std::io::ErrorKind::PermissionDenied;
+        match self {
+            Self::Read(error) => error.is_denied(),
+            Self::Pagemap { source, .. } => source.kind() == kind,
+            Self::Mappings { source, .. } => match source {
+                StreamError::Open(error) => error.is_denied(),
+                StreamError::Read(error) => error.kind() == kind,
+                StreamError::Malformed(_) => false,
+            },
+            Self::Malformed(_) => false,
+        }
     }
 }

@@ -87,9 +87,30 @@ impl Events {
         let features = uffd.features();
         let messages = self.bytes.get(..length).unwrap_or_default();
         let (messages, _) = messages.as_chunks::<MESSAGE>();
-        Ok(messages
-            .iter()
-            .map(move |message| decode(message, features)))
+        Ok(Unread {
+            messages: messages.iter(),
+            features,
+        })
+    }
+}
+
+/// Messages that were read and not yet given out. Descriptors of children are in them: what is not asked for is closed.
+struct Unread<'e> {
+    messages: std::slice::Iter<'e, [u8; MESSAGE]>,
+    features: Features,
+}
+
+impl Iterator for Unread<'_> {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        Some(decode(self.messages.next()?, self.features))
+    }
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        self.for_each(drop);
     }
 }
 
