@@ -33,9 +33,9 @@ impl Packer {
             Codec::None | Codec::Lz4 => None,
         };
         let most_frames = SLICE_BYTES / page_size + 1;
-        let out = Aligned::new(
-            (SLICE_BYTES + most_frames * FRAME_HEADER).next_multiple_of(BLOCK) + BLOCK,
-        );
+        let worst = lz4_flex::block::get_maximum_output_size(FRAME_BYTES) - FRAME_BYTES;
+        let most = SLICE_BYTES + most_frames * FRAME_HEADER + worst;
+        let out = Aligned::new(most.next_multiple_of(BLOCK) + BLOCK);
         Ok(Self {
             codec,
             zstd,
@@ -178,13 +178,14 @@ fn squeeze(
     room: &mut [u8],
 ) -> (Content, usize) {
     let worth = pages.len() - pages.len() / 16;
-    let Some(room) = room.get_mut(..pages.len()) else {
-        return (Content::Padding, 0); // cannot be: the buffer holds a slice stored plainly
-    };
+    // Packing asks for room for its worst case; a frame that needs it is stored plainly.
     let packed = match (codec, zstd) {
         (Codec::Lz4, _) => lz4_flex::block::compress_into(pages, room).ok(),
         (Codec::Zstd, Some(zstd)) => zstd.compress_to_buffer(pages, room).ok(),
         _ => None,
+    };
+    let Some(room) = room.get_mut(..pages.len()) else {
+        return (Content::Padding, 0); // cannot be: the buffer holds a slice stored plainly
     };
     match packed {
         Some(stored) if stored <= worth => (Content::Pages(codec), stored),
@@ -333,6 +334,17 @@ mod tests {
                 let _ = unpack(content, &payload, &mut into);
             }
             let _ = open_frame(&payload);
+        }
+    }
+
+    #[test]
+    fn what_can_be_packed_is() {
+        for codec in [Codec::Lz4, Codec::Zstd] {
+            let mut packer = Packer::new(codec, 4096).unwrap();
+            packer.pack(Slot(0), 0, &pages(&[4; 128]), 4096); // a whole slice of one byte
+            assert!(packer.sealed_len() < 16 * 1024, "{codec:?}");
+            packer.pack(Slot(0), 0, &pages(&[2; 128]), 4096);
+            assert!(packer.sealed_len() < SLICE_BYTES as u64 + 8192, "{codec:?}");
         }
     }
 
