@@ -44,7 +44,11 @@ struct Arrow {
 }
 
 fn arrows(package: &Package) -> (String, Vec<Arrow>) {
-    let ours = package.dependencies.iter().filter(|d| d.path.is_some());
+    // A crate whose tests want features of its own names itself: no arrow.
+    let ours = package
+        .dependencies
+        .iter()
+        .filter(|d| d.path.is_some() && d.name != package.name);
     let arrow = |d: &crate::metadata::Dependency| Arrow {
         to: room(&d.name).to_owned(),
         in_tests_only: d.kind.as_deref() == Some("dev"),
