@@ -21,9 +21,13 @@ use rustix::io::Errno;
 use space::Filled;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Threads that bring back what nobody has asked for yet.
 const MOST_WORKERS: usize = 4;
+
+/// How long the background stands back at a time.
+const COURTESY: Duration = Duration::from_micros(50);
 
 /// A pager at work on the spaces of one store.
 pub struct Pager<'s> {
@@ -34,6 +38,8 @@ pub struct Pager<'s> {
     bell: OwnedFd,
     finished: AtomicBool,
     returned_bytes: AtomicU64,
+    /// Threads of the process wait for an answer: the background leaves them the disk and the cores.
+    answering: AtomicBool,
     /// Stored pages that could not be read; their readers wait.
     damage: Mutex<Vec<Damage>>,
 }
@@ -65,6 +71,7 @@ impl<'s> Pager<'s> {
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             finished: AtomicBool::new(false),
             returned_bytes: AtomicU64::new(0),
+            answering: AtomicBool::new(false),
             damage: Mutex::new(Vec::new()),
         })
     }
@@ -161,9 +168,11 @@ impl<'s> Pager<'s> {
             let _ = rustix::io::read(&self.bell, &mut [0; 8]);
             for (space, ready) in spaces.iter().zip(ready) {
                 if ready {
+                    self.answering.store(true, Ordering::Relaxed);
                     for address in self.attend(space) {
                         self.fill(space, &mut reader, address, true);
                     }
+                    self.answering.store(false, Ordering::Relaxed);
                 }
             }
         }
@@ -205,6 +214,9 @@ impl<'s> Pager<'s> {
                 scope.spawn(|| {
                     let mut reader = FrameReader::new();
                     while let Some(job) = self.next_job(&cursor) {
+                        while self.answering.load(Ordering::Relaxed) {
+                            std::thread::sleep(COURTESY);
+                        }
                         self.fill(&job.space, &mut reader, job.address, false);
                     }
                 });
