@@ -209,3 +209,73 @@ fn a_fault_is_told_and_answered() {
         assert_eq!(reader.join().unwrap(), 42);
     });
 }
+
+/// What is told while a thread is at something that waits for its events to be read.
+fn told_during<T>(uffd: &Uffd, thread: &std::thread::ScopedJoinHandle<'_, T>) -> Vec<Event> {
+    let mut events = Events::default();
+    let mut told = Vec::new();
+    while !thread.is_finished() {
+        told.extend(events.read(uffd).unwrap());
+        std::thread::yield_now();
+    }
+    told
+}
+
+#[test]
+fn a_child_that_nobody_asks_for_is_let_go() {
+    need!(Root, Userfaultfd);
+    let memory = Memory::of_pages(2);
+    let uffd = memory.armed(Features::EVENT_FORK);
+    std::thread::scope(|scope| {
+        // Its fork(2) waits until the event has been read. The child waits for a page as long as its descriptor is
+        // open, and gets zeros when it is closed.
+        let forker = scope.spawn(|| plimsoll_sys::playground::in_a_child(|| memory.read(1) == 0));
+        let mut events = Events::default();
+        while !forker.is_finished() {
+            drop(events.read(&uffd).unwrap());
+            std::thread::yield_now();
+        }
+        assert!(forker.join().unwrap().unwrap());
+    });
+}
+
+#[test]
+fn moved_and_unmapped_ranges_are_told() {
+    need!(Userfaultfd);
+    let mut memory = Memory::of_pages(4);
+    let uffd = memory.armed(Features::EVENT_REMAP | Features::EVENT_UNMAP);
+    let from = memory.span;
+    let place = Memory::of_pages(4);
+    let to = place.span;
+    std::mem::forget(place); // what moves there is unmapped instead
+    let length = usize::try_from(from.len()).unwrap();
+    let pointer = |address: u64| std::ptr::with_exposed_provenance_mut(address as usize);
+    std::thread::scope(|scope| {
+        let mover = scope.spawn(|| {
+            let flags = rustix::mm::MremapFlags::MAYMOVE;
+            // SAFETY: both ranges are this test's own, and nothing points into them.
+            unsafe {
+                let (from, to) = (pointer(from.start), pointer(to.start));
+                rustix::mm::mremap_fixed(from, length, length, flags, to)
+            }
+            .map(drop)
+        });
+        let told = told_during(&uffd, &mover);
+        mover.join().unwrap().unwrap();
+        let moved = |event: &Event| matches!(event, Event::Remap { from: old, to: new } if *old == from.start && *new == to);
+        assert!(told.first().is_some_and(moved), "{told:?}");
+    });
+    memory.span = to;
+    let gone = memory.pages(2, 4);
+    std::thread::scope(|scope| {
+        // SAFETY: the range is this test's own, and it is forgotten below.
+        let unmapper = scope.spawn(|| unsafe { munmap(pointer(gone.start), length / 2) });
+        let told = told_during(&uffd, &unmapper);
+        unmapper.join().unwrap().unwrap();
+        assert!(
+            matches!(told[..], [Event::Unmap(span)] if span == gone),
+            "{told:?}"
+        );
+    });
+    memory.span = memory.pages(0, 2);
+}
