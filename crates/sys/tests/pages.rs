@@ -249,7 +249,8 @@ fn moved_and_unmapped_ranges_are_told() {
     let to = place.span;
     std::mem::forget(place); // what moves there is unmapped instead
     let length = usize::try_from(from.len()).unwrap();
-    let pointer = |address: u64| std::ptr::with_exposed_provenance_mut(address as usize);
+    let pointer =
+        |address: u64| std::ptr::with_exposed_provenance_mut(usize::try_from(address).unwrap());
     std::thread::scope(|scope| {
         let mover = scope.spawn(|| {
             let flags = rustix::mm::MremapFlags::MAYMOVE;
