@@ -189,6 +189,7 @@ fn an_ordinary_user_is_told_what_would_do_and_the_target_is_as_it_was() {
             .arg(&pid)
             .env_clear()
             .env("HOME", &home)
+            .env("XDG_RUNTIME_DIR", &home)
             .current_dir("/")
             .uid(NOBODY)
             .gid(NOBODY)
