@@ -16,5 +16,6 @@ mod hostile_tree;
 mod look;
 mod parked_guests;
 mod program;
+mod real;
 mod unprivileged;
 mod watch;

@@ -42,6 +42,8 @@ pub enum Need {
     Kpageflags,
     /// A program on `PATH`.
     Program(&'static str),
+    /// The distribution's Python with numpy: `/usr/bin/python3`, whatever comes first on `PATH`.
+    Numpy,
     /// This much memory that can be had without swapping (`MemAvailable`).
     MemoryFree(Bytes),
     /// A lab guest can be started: the emulator, and the tools that fetch and unpack its kernel.
@@ -64,6 +66,7 @@ impl fmt::Display for Need {
             Self::Zram => "zram",
             Self::Kpageflags => "kpageflags",
             Self::Program(name) => return write!(f, "program:{name}"),
+            Self::Numpy => "numpy",
             Self::MemoryFree(_) => "memory-free",
             Self::Lab => "lab",
         })

@@ -24,6 +24,7 @@ pub(crate) fn lack(need: &Need) -> Option<String> {
         Need::Zram => no_zram(),
         Need::Kpageflags => unreadable("/proc/kpageflags"),
         Need::Program(name) => no_program(name),
+        Need::Numpy => no_numpy(),
         Need::MemoryFree(wanted) => {
             let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
             too_little(available(&meminfo), *wanted)
@@ -118,6 +119,13 @@ fn no_program(name: &str) -> Option<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     (!std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
         .then(|| format!("{name} is not on PATH"))
+}
+
+fn no_numpy() -> Option<String> {
+    let mut python = std::process::Command::new("/usr/bin/python3");
+    let imported = python.args(["-c", "import numpy"]).output();
+    let has = imported.is_ok_and(|output| output.status.success());
+    (!has).then(|| "/usr/bin/python3 has no numpy".to_owned())
 }
 
 fn available(meminfo: &str) -> Bytes {
