@@ -9,9 +9,10 @@ use crate::{ParkError, out::Wanted, swap};
 use plimsoll_proc::Root;
 use plimsoll_surgery::holds::{Holds, Mapping, MappingKind, Obstacle};
 use plimsoll_surgery::tree::{self, Extent, ProcessName};
+use plimsoll_sys::uffd::DEVICE;
 use plimsoll_units::{Bytes, PageSize};
+use rustix::fs::Access;
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::{fmt, fs};
 
 /// A tree and its host, as they were found.
@@ -32,27 +33,15 @@ pub struct Host {
     pub capabilities: u64,
     /// `vm.unprivileged_userfaultfd`
     pub anybody_may_userfaultfd: bool,
-    /// `/dev/userfaultfd`
-    pub device: Option<Device>,
+    /// Whether we may open `/dev/userfaultfd`, to hand it over.
+    pub may_open_device: bool,
     /// For processes in slots: those that are in our user namespace, where capabilities mean what they say.
     pub at_home: Vec<bool>,
     /// Of the page.
     pub page_size: PageSize,
 }
 
-/// Who may open a device.
-#[derive(Debug, Clone, Copy)]
-pub struct Device {
-    /// Owner.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
-    /// Permissions.
-    pub mode: u32,
-}
-
 /// Capabilities, as bits of `CapEff`.
-const CAP_DAC_OVERRIDE: u64 = 1 << 1;
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 const CAP_SYS_NICE: u64 = 1 << 23;
 
@@ -89,16 +78,12 @@ impl Host {
         let ours = root.read("proc/self/status")?;
         let ours = plimsoll_proc::process::status::Status::parse(&ours);
         let allowed = root.read("proc/sys/vm/unprivileged_userfaultfd");
-        let device = fs::metadata("/dev/userfaultfd").ok();
+        let device = rustix::fs::access(DEVICE, Access::READ_OK | Access::WRITE_OK);
         Ok(Self {
             free_swap_bytes: swap::free_bytes(root)?,
             capabilities: ours.map_or(0, |ours| ours.cap_effective),
             anybody_may_userfaultfd: allowed.is_ok_and(|text| text.trim_ascii() == b"1"),
-            device: device.map(|found| Device {
-                uid: found.uid(),
-                gid: found.gid(),
-                mode: found.mode(),
-            }),
+            may_open_device: device.is_ok(),
             at_home,
             page_size,
         })
@@ -112,17 +97,7 @@ impl Host {
     fn lets_have_userfaultfd(&self, holds: &Holds, at_home: bool) -> bool {
         let status = &holds.status;
         let has = |capability| at_home && status.cap_effective & capability != 0;
-        let may_open = |device: Device| {
-            let bits = if status.uid.fs == device.uid {
-                device.mode >> 6
-            } else if status.gid.fs == device.gid {
-                device.mode >> 3
-            } else {
-                device.mode
-            };
-            bits & 0o6 == 0o6 || has(CAP_DAC_OVERRIDE)
-        };
-        self.anybody_may_userfaultfd || has(CAP_SYS_PTRACE) || self.device.is_some_and(may_open)
+        self.anybody_may_userfaultfd || has(CAP_SYS_PTRACE) || self.may_open_device
     }
 }
 
