@@ -12,6 +12,7 @@ use plimsoll_surgery::tree::{self, Extent, ProcessName};
 use plimsoll_sys::uffd::DEVICE;
 use plimsoll_units::{Bytes, PageSize};
 use rustix::fs::Access;
+use rustix::thread::CapabilitySet;
 use std::collections::BTreeMap;
 use std::{fmt, fs};
 
@@ -30,7 +31,7 @@ pub struct Host {
     /// Bytes of swap that are free.
     pub free_swap_bytes: u64,
     /// Our own capabilities.
-    pub capabilities: u64,
+    pub capabilities: CapabilitySet,
     /// `vm.unprivileged_userfaultfd`
     pub anybody_may_userfaultfd: bool,
     /// Whether we may open `/dev/userfaultfd`, to hand it over.
@@ -40,10 +41,6 @@ pub struct Host {
     /// Of the page.
     pub page_size: PageSize,
 }
-
-/// Capabilities, as bits of `CapEff`.
-const CAP_SYS_PTRACE: u64 = 1 << 19;
-const CAP_SYS_NICE: u64 = 1 << 23;
 
 impl Examined {
     /// Looks at the tree of `pid`.
@@ -81,7 +78,7 @@ impl Host {
         let device = rustix::fs::access(DEVICE, Access::READ_OK | Access::WRITE_OK);
         Ok(Self {
             free_swap_bytes: swap::free_bytes(root)?,
-            capabilities: ours.map_or(0, |ours| ours.cap_effective),
+            capabilities: ours.map_or(CapabilitySet::empty(), |ours| ours.capabilities()),
             anybody_may_userfaultfd: allowed.is_ok_and(|text| text.trim_ascii() == b"1"),
             may_open_device: device.is_ok(),
             at_home,
@@ -89,15 +86,15 @@ impl Host {
         })
     }
 
-    fn we_have(&self, capability: u64) -> bool {
-        self.capabilities & capability != 0
+    fn we_have(&self, capability: CapabilitySet) -> bool {
+        self.capabilities.contains(capability)
     }
 
     /// Whether a process can make a userfaultfd that answers for the kernel's accesses too (`userfaultfd(2)`).
     fn lets_have_userfaultfd(&self, holds: &Holds, at_home: bool) -> bool {
         let status = &holds.status;
-        let has = |capability| at_home && status.cap_effective & capability != 0;
-        self.anybody_may_userfaultfd || has(CAP_SYS_PTRACE) || self.may_open_device
+        let has = |capability| at_home && status.has(capability);
+        self.anybody_may_userfaultfd || has(CapabilitySet::SYS_PTRACE) || self.may_open_device
     }
 }
 
@@ -165,7 +162,7 @@ impl Report {
         let fits = host.free_swap_bytes >= anonymous.get();
         let means = match wanted {
             Wanted::Swap => Means::Swap,
-            Wanted::Auto if fits && host.we_have(CAP_SYS_NICE) => Means::Swap,
+            Wanted::Auto if fits && host.we_have(CapabilitySet::SYS_NICE) => Means::Swap,
             Wanted::Auto | Wanted::Store => Means::Store,
         };
         let mut hindrances = Vec::new();
@@ -249,7 +246,7 @@ fn of_swap(host: &Host, fits: bool, anonymous: Bytes) -> Vec<Hindrance> {
         let what = format!("it takes {anonymous} of swap, and {free} are free");
         found.push(of_host(&what, "add swap (swapon), or use --via store"));
     }
-    if !host.we_have(CAP_SYS_NICE) {
+    if !host.we_have(CapabilitySet::SYS_NICE) {
         found.push(Hindrance {
             is_privilege: true,
             ..of_host(

@@ -10,6 +10,7 @@ use crate::process::walk::{self, Process};
 use crate::{ReadError, Root, sysvipc_shm};
 use plimsoll_units::PageSize;
 use rustix::fs::{Mode, OFlags, open, readlinkat};
+use rustix::thread::CapabilitySet;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -178,20 +179,33 @@ fn own_network_namespace(proc: BorrowedFd<'_>) -> Option<u64> {
 
 fn note_unseen(found: &mut Found, processes: u64, pipes: usize) {
     let mut note = |what: String, why: &str| {
-        let why = why.to_owned();
+        let why = format!("{why}; {}", who_may_look());
         found.unseen.push(Unseen { what, why });
     };
     if processes > 0 {
         note(
-            format!("pipes, memory files and network namespaces of {processes} processes"),
-            "their descriptors may not be read; root (CAP_SYS_PTRACE) sees those of other users",
+            format!(
+                "pipes, memory files and network namespaces of {processes} process{}",
+                if processes == 1 { "" } else { "es" }
+            ),
+            "descriptors may not be read",
         );
     }
     if pipes > 0 {
         note(
             format!("what {pipes} pipes hold"),
-            "their processes may not be examined (pidfd_getfd, since Linux 5.6); root may (CAP_SYS_PTRACE)",
+            "their processes may not be examined (pidfd_getfd, since Linux 5.6)",
         );
+    }
+}
+
+/// Who sees more than we did. Root does; who is refused as root is so by something above this host's root.
+fn who_may_look() -> &'static str {
+    let ours = rustix::thread::capabilities(None).map(|sets| sets.effective);
+    if ours.is_ok_and(|ours| ours.contains(CapabilitySet::SYS_PTRACE)) {
+        "refused even with CAP_SYS_PTRACE (another user namespace, or a security module)"
+    } else {
+        "root sees those of other users (CAP_SYS_PTRACE)"
     }
 }
 

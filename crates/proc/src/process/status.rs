@@ -5,6 +5,7 @@ use super::Malformed;
 use super::smaps::kilobytes;
 use crate::text;
 use plimsoll_units::Bytes;
+use rustix::thread::CapabilitySet;
 
 /// Real, effective, saved and file-system id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -113,6 +114,18 @@ pub struct Status {
 }
 
 impl Status {
+    /// Its effective capabilities, in its own user namespace (`capabilities(7)`).
+    #[must_use]
+    pub const fn capabilities(&self) -> CapabilitySet {
+        CapabilitySet::from_bits_retain(self.cap_effective)
+    }
+
+    /// Whether all of `wanted` are among them.
+    #[must_use]
+    pub const fn has(&self, wanted: CapabilitySet) -> bool {
+        self.capabilities().contains(wanted)
+    }
+
     /// Reads the file.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use super::mappings::{Kind as MappingKind, Mapping};
 use plimsoll_proc::Root;
 use plimsoll_proc::process::status::Status;
 use plimsoll_units::Bytes;
+use rustix::thread::CapabilitySet;
 use std::fmt;
 
 /// Something that stands in the way.
@@ -141,19 +142,16 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// Capabilities, as bits of `CapEff`.
-const CAP_SYS_PTRACE: u64 = 1 << 19;
-const CAP_SYS_ADMIN: u64 = 1 << 21;
-
 /// `root` is asked who we are, and what the host allows.
 pub(super) fn of_status(root: &Root, status: &Status) -> Vec<Obstacle> {
     let pinned = status.vm.map_or(Bytes::ZERO, |vm| vm.pinned);
-    let filtered = status.seccomp.unwrap_or(0) != 0 && !we_have(root, CAP_SYS_ADMIN);
+    let filtered = status.seccomp.unwrap_or(0) != 0 && !we_have(root, CapabilitySet::SYS_ADMIN);
     // Without the file there is no Yama. 1 would let us trace our own descendants, which a tree to be parked is not.
     let scope = root.read("proc/sys/kernel/yama/ptrace_scope");
     let restricted = scope.is_ok_and(|scope| scope.trim_ascii() != b"0");
     [
-        (restricted && !we_have(root, CAP_SYS_PTRACE)).then_some(Obstacle::TracingRestricted),
+        (restricted && !we_have(root, CapabilitySet::SYS_PTRACE))
+            .then_some(Obstacle::TracingRestricted),
         (status.tracer_pid != 0).then_some(Obstacle::Traced {
             by: status.tracer_pid,
         }),
@@ -167,10 +165,10 @@ pub(super) fn of_status(root: &Root, status: &Status) -> Vec<Obstacle> {
     .collect()
 }
 
-fn we_have(root: &Root, capability: u64) -> bool {
+fn we_have(root: &Root, capability: CapabilitySet) -> bool {
     let ours = root.read("proc/self/status").ok();
     let ours = ours.and_then(|text| Status::parse(&text).ok());
-    ours.is_some_and(|ours| ours.cap_effective & capability != 0)
+    ours.is_some_and(|ours| ours.has(capability))
 }
 
 /// The class of its program: the fifth byte of an ELF header, 1 for 32 bits.
