@@ -3,4 +3,5 @@
 
 pub mod exporter;
 pub mod fleet;
+pub mod parking;
 pub mod timing;
