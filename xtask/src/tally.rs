@@ -16,11 +16,15 @@ impl Tally {
     /// What a line of a runner's output adds to the count: most add nothing.
     ///
     /// cargo test: `test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; ...`;
-    /// nextest: `Summary [0.1s] 7 tests run: 6 passed (1 slow), 1 failed, 1 timed out, 2 skipped`.
+    /// nextest: `Summary [0.1s] 7 tests run: 6 passed (1 slow), 1 failed, 1 timed out, 2 skipped`; it indents what a test
+    /// that failed had printed, the closing line of that test's own harness among it.
     pub(crate) fn of_line(line: &str) -> Self {
         let line = without_colour(line);
-        let counts = match (line.split_once("test result: "), line.split_once(" run: ")) {
-            (Some((_, counts)), _) => counts,
+        let counts = match (
+            line.strip_prefix("test result: "),
+            line.split_once(" run: "),
+        ) {
+            (Some(counts), _) => counts,
             (None, Some((summary, counts))) if summary.contains("Summary [") => counts,
             _ => return Self::default(),
         };
@@ -109,6 +113,12 @@ mod tests {
                 6,
                 3,
                 2,
+            ),
+            (
+                "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured",
+                0,
+                0,
+                0,
             ),
             ("3 passed and on we go", 0, 0, 0),
             ("", 0, 0, 0),
