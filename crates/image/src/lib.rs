@@ -1,0 +1,33 @@
+//! Checkpoint images: CRIU's files, read and written. Pure: no privileges, no `/proc`.
+//!
+//! ```text
+//! kind     the table of image files: names, magic numbers, types of entries
+//! frame    a file as a row of messages with raw bytes behind them
+//! proto    the messages as types                   entry    a typed message and what its type doesn't know
+//! dynamic  the messages by names of fields         pagemap  which pages are stored, and where
+//! ```
+//!
+//! ```
+//! use plimsoll_image::{Entry, Kind, proto::PstreeEntry, read_all, write_all};
+//!
+//! let tree = [Entry::from(PstreeEntry { pid: 77, ppid: 0, pgid: 77, sid: 77, threads: vec![77, 78] })];
+//! let bytes = write_all(Kind::Pstree, &tree)?;
+//! let back = read_all::<PstreeEntry>(Kind::Pstree, bytes.as_slice())?;
+//! assert_eq!(back[0].threads, [77, 78]);
+//! # Ok::<(), plimsoll_image::ImageError>(())
+//! ```
+//!
+//! The format is CRIU's (<https://criu.org/Images>); why it is read as it is: `docs/design/006-images.md`.
+
+pub mod dynamic;
+mod entry;
+mod error;
+mod frame;
+mod kind;
+pub mod pagemap;
+pub mod proto;
+
+pub use entry::{Entry, read_all, read_one, write_all};
+pub use error::ImageError;
+pub use frame::{Frame, MESSAGE_LIMIT_BYTES, Payload, Reader, Writer};
+pub use kind::{COMMON_MAGIC, Kind, SERVICE_MAGIC, VERSION_1_1};

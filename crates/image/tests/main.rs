@@ -1,0 +1,4 @@
+//! Images that CRIU 4.2 wrote, and what becomes of them here.
+
+#[cfg(test)]
+mod criu_images;
