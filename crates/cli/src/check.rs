@@ -7,6 +7,7 @@ use crate::terminal;
 use plimsoll_park::check::{Examined, Fate, Hindrance, Means, Report};
 use plimsoll_proc::Root;
 use plimsoll_surgery::tree::ProcessName;
+use plimsoll_units::Bytes;
 use serde::Serialize;
 
 /// Checks all, and then ends with the gravest answer.
@@ -67,6 +68,8 @@ struct Told<'a> {
     answer: Answer,
     via: &'static str,
     would_move_bytes: u64,
+    /// What a resume would take on top.
+    copies_bytes: u64,
     left: Vec<Left>,
     obstacles: Vec<Obstacle<'a>>,
     processes: Vec<Process<'a>>,
@@ -96,6 +99,7 @@ fn told(pid: u32, answer: Answer, report: &Report) -> Told<'_> {
         answer,
         via: via(report.means),
         would_move_bytes: report.moves().get(),
+        copies_bytes: report.copies.get(),
         left: Left::all(&report.left()),
         obstacles: report.hindrances.iter().map(Obstacle::of).collect(),
         processes: report.fates.iter().map(Process::of).collect(),
@@ -148,6 +152,10 @@ fn text(pid: u32, answer: Answer, report: &Report) -> String {
         text += &format!("      remedy: {}\n", hindrance.remedy);
     }
     text += &format!("  {:>10} would leave memory\n", report.moves());
+    if report.copies > Bytes::ZERO {
+        let copies = report.copies;
+        text += &format!("  {copies:>10} more when it comes back: shared pages become copies\n");
+    }
     for (why, bytes) in report.left() {
         text += &format!("  {bytes:>10} stay: {}\n", reason(why));
     }

@@ -167,6 +167,7 @@ struct Told<'a> {
     store: Option<String>,
     processes: &'a [Member],
     moved_bytes: u64,
+    copies_bytes: u64,
     stored_bytes: u64,
     left: Vec<Left>,
     frozen_by: Option<FrozenBy>,
@@ -202,6 +203,7 @@ fn told(args: &args::Park, pid: u32, done: &Done, took: Duration) -> Result<Stri
             store: record.means.store().map(|dir| dir.display().to_string()),
             processes: &record.processes,
             moved_bytes: record.moved_bytes,
+            copies_bytes: record.copies_bytes,
             stored_bytes: record.stored_bytes,
             left: Left::all(&done.left),
             frozen_by,
@@ -216,6 +218,10 @@ fn told(args: &args::Park, pid: u32, done: &Done, took: Duration) -> Result<Stri
     );
     if let Some(because) = &done.because {
         text += &format!("  {} was chosen: {because}\n", record.means.name());
+    }
+    if record.copies_bytes > 0 {
+        let copies = Bytes(record.copies_bytes);
+        text += &format!("  {copies:>10} more when it comes back: shared pages become copies\n");
     }
     for (why, bytes) in &done.left {
         text += &format!("  {bytes:>10} stay: {}\n", reason(*why));

@@ -3,10 +3,12 @@
 //! [`Examined::look`] reads, [`Report::of`] decides. What runs meanwhile may change; parking looks again when the tree
 //! stands.
 
+use crate::family::outlook::{self, Shared};
 use crate::plan::{self, Stays};
 use crate::store::Place;
 use crate::{ParkError, out::Wanted, swap};
 use plimsoll_proc::Root;
+use plimsoll_proc::meminfo::Meminfo;
 use plimsoll_surgery::holds::{Holds, Mapping, MappingKind, Obstacle};
 use plimsoll_surgery::tree::{self, Extent, ProcessName};
 use plimsoll_sys::uffd::DEVICE;
@@ -21,6 +23,8 @@ use std::{fmt, fs};
 pub struct Examined {
     /// Its processes, parents before their children.
     pub processes: Vec<Holds>,
+    /// What they share since a fork, in the same order.
+    shared: Vec<Shared>,
     /// Of the host.
     pub host: Host,
 }
@@ -30,6 +34,8 @@ pub struct Examined {
 pub struct Host {
     /// Bytes of swap that are free.
     pub free_swap_bytes: u64,
+    /// Memory that could be had (`MemAvailable`).
+    pub available: Bytes,
     /// Our own capabilities.
     pub capabilities: CapabilitySet,
     /// `vm.unprivileged_userfaultfd`
@@ -66,7 +72,12 @@ impl Examined {
             there.ok() == here
         };
         let host = Host::look(root, processes.iter().map(at_home).collect(), page_size)?;
-        Ok(Self { processes, host })
+        let shared = outlook::of(&processes, page_size)?;
+        Ok(Self {
+            processes,
+            shared,
+            host,
+        })
     }
 }
 
@@ -75,9 +86,11 @@ impl Host {
         let ours = root.read("proc/self/status")?;
         let ours = plimsoll_proc::process::status::Status::parse(&ours);
         let allowed = root.read("proc/sys/vm/unprivileged_userfaultfd");
+        let meminfo = Meminfo::parse(&root.read("proc/meminfo")?);
         let device = rustix::fs::access(DEVICE, Access::READ_OK | Access::WRITE_OK);
         Ok(Self {
             free_swap_bytes: swap::free_bytes(root)?,
+            available: meminfo.mem_available.unwrap_or_default(),
             capabilities: ours.map_or(CapabilitySet::empty(), |ours| ours.capabilities()),
             anybody_may_userfaultfd: allowed.is_ok_and(|text| text.trim_ascii() == b"1"),
             may_open_device: device.is_ok(),
@@ -149,6 +162,8 @@ pub struct Report {
     pub fates: Vec<Fate>,
     /// By which means.
     pub means: Means,
+    /// Bytes that a resume would take on top: pages shared since a fork come back to each process.
+    pub copies: Bytes,
     /// All that stands in the way.
     pub hindrances: Vec<Hindrance>,
 }
@@ -157,7 +172,11 @@ impl Report {
     /// Decides. `place` is where a store would go.
     #[must_use]
     pub fn of(examined: &Examined, wanted: Wanted, place: &Place) -> Self {
-        let Examined { processes, host } = examined;
+        let Examined {
+            processes,
+            shared,
+            host,
+        } = examined;
         let anonymous: Bytes = mappings(processes).map(|mapping| mapping.anonymous).sum();
         let fits = host.free_swap_bytes >= anonymous.get();
         let means = match wanted {
@@ -173,8 +192,13 @@ impl Report {
         }
         let fates: Vec<Fate> = processes
             .iter()
-            .map(|holds| fate(holds, means, host.page_size))
+            .zip(shared)
+            .map(|(holds, shared)| fate(holds, shared, means, host.page_size))
             .collect();
+        let copies = match means {
+            Means::Swap => Bytes::ZERO,
+            Means::Store => shared.iter().map(|shared| shared.copies).sum(),
+        };
         let seen = mappings(processes).next().is_some();
         let any_goes = |mapping: &Mapping| plan::why_stays(mapping).is_none();
         if means == Means::Store && seen && !mappings(processes).any(any_goes) {
@@ -187,6 +211,7 @@ impl Report {
             Means::Swap => hindrances.extend(of_swap(host, fits, anonymous)),
             Means::Store => {
                 hindrances.extend(of_store(examined));
+                hindrances.extend(of_copies(copies, host.available));
                 if let Err(error) = place.look(anonymous.get()) {
                     let remedy = "give a directory on a disk with --store";
                     hindrances.push(of_host(&error.to_string(), remedy));
@@ -196,6 +221,7 @@ impl Report {
         Self {
             fates,
             means,
+            copies,
             hindrances,
         }
     }
@@ -258,8 +284,19 @@ fn of_swap(host: &Host, fits: bool, anonymous: Bytes) -> Vec<Hindrance> {
     found
 }
 
+/// The copies that a resume makes have to fit in what is free even now, before anything has left.
+fn of_copies(copies: Bytes, available: Bytes) -> Option<Hindrance> {
+    let what = format!(
+        "{copies} that its processes share would come back as copies, and the host has {available}"
+    );
+    let remedy = "use --via swap, which keeps pages shared, or free memory first";
+    (copies > available).then(|| of_host(&what, remedy))
+}
+
 fn of_store(examined: &Examined) -> Vec<Hindrance> {
-    let Examined { processes, host } = examined;
+    let Examined {
+        processes, host, ..
+    } = examined;
     let mut found = Vec::new();
     for (holds, at_home) in processes.iter().zip(&host.at_home) {
         if !host.lets_have_userfaultfd(holds, *at_home) {
@@ -276,28 +313,33 @@ fn of_store(examined: &Examined) -> Vec<Hindrance> {
     found
 }
 
-fn fate(holds: &Holds, means: Means, page_size: PageSize) -> Fate {
+fn fate(holds: &Holds, shared: &Shared, means: Means, page_size: PageSize) -> Fate {
     let mut moves = Bytes::ZERO;
     let mut left: BTreeMap<Stays, Bytes> = BTreeMap::new();
     for mapping in &holds.mappings {
         let pages = mapping.pages;
-        let gone = pages.exclusive + pages.swapped;
         let why = match means {
             Means::Store => plan::why_stays(mapping),
             Means::Swap => swap::why_never(mapping),
         };
         match why {
             None => {
-                moves += gone;
-                *left.entry(Stays::SharedByFork).or_default() += pages.shared_by_fork;
+                moves += pages.exclusive + pages.swapped;
                 let others = match mapping.kind {
                     MappingKind::SharedMemory => Stays::SharedMemory,
                     _ => Stays::File,
                 };
                 *left.entry(others).or_default() += pages.file;
+                if means == Means::Swap {
+                    *left.entry(Stays::SharedByFork).or_default() += pages.shared_by_fork;
+                }
             }
             Some(why) => *left.entry(why).or_default() += mapping.resident,
         }
+    }
+    if means == Means::Store {
+        moves += shared.goes;
+        *left.entry(Stays::SharedByFork).or_default() += shared.stays;
     }
     if means == Means::Store {
         // What a thread stands on is known when it stands still: at most three pages around its stack pointer, and as

@@ -14,6 +14,7 @@ mod arm;
 pub mod back;
 pub mod check;
 mod error;
+mod family;
 mod fault_point;
 mod hand;
 pub mod out;

@@ -254,6 +254,7 @@ fn record(root: &Root, tree: &StoppedTree, means: Means) -> Result<Record, ParkE
         frozen: None,
         processes,
         moved_bytes: 0,
+        copies_bytes: 0,
         stored_bytes: 0,
     })
 }
@@ -296,15 +297,15 @@ fn by_store(
     let identity = identity(order.root, tree, record, page_size)?;
     let mut writer = Writer::create(planned, &identity, order.codec, worst_bytes)?;
     fault_point("store-made");
-    let source = Tree {
-        pids: tree
-            .processes
-            .iter()
-            .filter_map(|process| process.name.pid())
-            .collect(),
-    };
+    let memory = Tree::open(&tree.processes, plans, page_size)?;
     let mut gone_bytes = 0;
-    for (slot, (process, plan)) in (0..).zip(tree.processes.iter_mut().zip(plans)) {
+    let progress = &mut order.progress;
+    let mut progress = |bytes| {
+        gone_bytes += bytes;
+        progress(gone_bytes, worst_bytes);
+    };
+    let mut sharing = Vec::new();
+    for (slot, (process, plan)) in (0..).zip(tree.processes.iter_mut().zip(&mut *plans)) {
         if plan.movable.is_empty() {
             continue;
         }
@@ -317,34 +318,58 @@ fn by_store(
         entry.write(record)?;
         fault_point("equipped");
         let uffd = arm::take(pid, number)?;
-        let progress = &mut order.progress;
-        Shedding {
+        let shares = Shedding {
             slot: Slot(slot),
             operation,
             uffd: &uffd,
-            source: &source,
-            page_size,
+            tree: &memory,
             interrupted: order.interrupted,
-            progress: &mut |bytes| {
-                gone_bytes += bytes;
-                progress(gone_bytes, worst_bytes);
-            },
+            progress: &mut progress,
+            shares: false,
         }
         .run(plan, &mut writer, &entry.logs(slot))?;
-    }
-    for slot in (0..).take(tree.processes.len()) {
-        let logs = entry.logs(slot);
-        logs.remove().map_err(|error| ParkError::Process {
-            operation: "forget the drops of",
-            pid: order.pid,
-            source: rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO),
-        })?;
+        if shares {
+            sharing.push((slot, uffd));
+        }
     }
     let (stored, _) = writer.finish()?;
     fault_point("finished");
+    if !sharing.is_empty() {
+        let store = Store::open(&planned.dir)?;
+        let all = (0..).zip(tree.processes.iter_mut().zip(&*plans));
+        for (slot, (process, plan)) in all {
+            let Some((_, uffd)) = sharing.iter().find(|(sharing, _)| *sharing == slot) else {
+                continue;
+            };
+            Shedding {
+                slot: Slot(slot),
+                operation: Operation::begin(order.root, process)?,
+                uffd,
+                tree: &memory,
+                interrupted: order.interrupted,
+                progress: &mut progress,
+                shares: true,
+            }
+            .drop_shared(plan, &store, &entry.logs(slot))?;
+        }
+        fault_point("shared-dropped");
+    }
+    for slot in (0..).take(tree.processes.len()) {
+        let removed = entry.logs(slot).remove();
+        removed.map_err(failed("forget the drops of", order.pid))?;
+    }
     record.moved_bytes = stored.moved_bytes;
+    record.copies_bytes = stored.copies_bytes;
     record.stored_bytes = stored.stored_bytes;
     Ok(())
+}
+
+fn failed(operation: &'static str, pid: u32) -> impl FnOnce(io::Error) -> ParkError {
+    move |error| ParkError::Process {
+        operation,
+        pid,
+        source: rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO),
+    }
 }
 
 fn identity(

@@ -106,8 +106,11 @@ pub struct Record {
     pub frozen: Option<freeze::Plan>,
     /// The tree; the first is the one that was asked for.
     pub processes: Vec<Member>,
-    /// Bytes of memory that left.
+    /// Bytes of memory that left, pages shared by fork counted once.
     pub moved_bytes: u64,
+    /// Bytes that a resume takes on top: pages that were shared come back to each process.
+    #[serde(default)]
+    pub copies_bytes: u64,
     /// Bytes that they take where they are.
     pub stored_bytes: u64,
 }
@@ -357,6 +360,7 @@ mod tests {
                 uffd: None,
             }],
             moved_bytes: 0,
+            copies_bytes: 0,
             stored_bytes: 0,
         }
     }

@@ -1,6 +1,8 @@
 //! Parking, tested from outside.
 
 #[cfg(test)]
+mod family;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod surgeon;

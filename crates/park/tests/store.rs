@@ -1,8 +1,8 @@
 //! The store keeps its promises: what comes back is what went in, or an error; never another page.
 
 use plimsoll_park::store::{
-    Codec, FrameReader, Identity, PageSource, Pages, Parked, Place, Planned, SLICE_BYTES, Slice,
-    Slot, Store, StoreError, Writer,
+    Codec, FrameReader, Identity, Origin, PageSource, Pages, Parked, Place, Planned, SLICE_BYTES,
+    Slice, Slot, Store, StoreError, Writer,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ impl Memory {
                     slot: Slot(*slot),
                     address: *address,
                     bytes: 4096,
-                    shared_with: None,
+                    origin: Origin::Own,
                 }),
             }
         }
@@ -58,10 +58,10 @@ impl Memory {
 }
 
 impl PageSource for Memory {
-    fn read(&self, slot: Slot, address: u64, into: &mut [u8]) -> io::Result<()> {
+    fn read(&self, slice: &Slice, into: &mut [u8]) -> io::Result<()> {
         for (number, page) in into.chunks_mut(4096).enumerate() {
-            let address = address + number as u64 * PAGE;
-            let seed = self.0.get(&(slot.0, address));
+            let address = slice.address + number as u64 * PAGE;
+            let seed = self.0.get(&(slice.slot.0, address));
             let seed = seed.ok_or_else(|| io::Error::other("no such page"))?;
             page.copy_from_slice(&Self::page(*seed, address));
         }
@@ -287,12 +287,13 @@ fn pages_shared_by_fork_are_stored_once() {
         slot: Slot(1),
         address: 50 * PAGE,
         bytes: 100 * 4096,
-        shared_with: Some((Slot(0), 50 * PAGE)),
+        origin: Origin::Stored(Slot(0), 50 * PAGE),
     };
     writer.pack(&memory, &[shared]).unwrap();
     let path = writer.dir().to_owned();
     let (stored, _) = writer.finish().unwrap();
-    assert_eq!(stored.moved_bytes, 300 * PAGE);
+    assert_eq!(stored.moved_bytes, 200 * PAGE);
+    assert_eq!(stored.copies_bytes, 100 * PAGE);
     assert!(stored.stored_bytes < 210 * PAGE);
     for page in 50..150 {
         let seed = memory.0[&(0, page * PAGE)];
@@ -312,7 +313,7 @@ fn a_tree_that_cannot_be_read_is_not_parked() {
         slot: Slot(2),
         address: 1 << 30,
         bytes: 4096,
-        shared_with: None,
+        origin: Origin::Own,
     };
     let refused = writer.pack(&small(), &[absent]);
     assert!(matches!(refused, Err(StoreError::Source { slot: 2, .. })));

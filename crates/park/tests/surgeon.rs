@@ -4,7 +4,7 @@
 use plimsoll_park::ParkError;
 use plimsoll_park::back;
 use plimsoll_park::out::{self, Order, Wanted};
-use plimsoll_park::runtime::Runtime;
+use plimsoll_park::runtime::{Record, Runtime};
 use plimsoll_park::store::{Codec, Place};
 use plimsoll_proc::Root;
 use plimsoll_surgery::tree::Extent;
@@ -20,6 +20,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Park,
+    /// The first process alone.
+    ParkOnly,
     /// By swap.
     ParkBySwap,
     /// Ends after the first group has left.
@@ -27,7 +29,8 @@ pub(crate) enum Verb {
     Resume,
 }
 
-const VERBS: [(&str, Verb); 4] = [
+const VERBS: [(&str, Verb); 5] = [
+    ("park-only", Verb::ParkOnly),
     ("park-by-swap", Verb::ParkBySwap),
     ("park", Verb::Park),
     ("park-interrupted", Verb::ParkInterrupted),
@@ -85,10 +88,16 @@ impl Theatre {
     }
 
     pub(crate) fn is_parked(&self, pid: Pid) -> bool {
+        self.record_of(pid).is_some()
+    }
+
+    pub(crate) fn record(&self, victim: &Victim) -> Option<Record> {
+        self.record_of(victim.pid())
+    }
+
+    fn record_of(&self, pid: Pid) -> Option<Record> {
         let pid = u32::try_from(pid.as_raw_pid()).unwrap();
-        back::find(&self.runtime(), &Root::live(), pid)
-            .unwrap()
-            .is_some()
+        back::find(&self.runtime(), &Root::live(), pid).unwrap()
     }
 
     pub(crate) fn resume_if_parked(&self, victim: &Victim) {
@@ -184,7 +193,10 @@ fn operate(verb: Verb, pid: u32, runtime: &Runtime, place: &Place) -> Result<(),
         runtime,
         place,
         pid,
-        extent: Extent::Whole,
+        extent: match verb {
+            Verb::ParkOnly => Extent::Only,
+            _ => Extent::Whole,
+        },
         wanted: match verb {
             Verb::ParkBySwap => Wanted::Swap,
             _ => Wanted::Store,

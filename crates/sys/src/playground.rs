@@ -1,10 +1,11 @@
 //! Mappings to play with, and all that a program can do to its own: for the victims that surgery is tried on.
 //!
 //! # Safety
-//! A [`Map`] owns its pages: nothing else points into them, and each call keeps within them. A forked child only reads
-//! them and exits.
+//! A [`Map`] owns its pages: nothing else points into them, and each call keeps within them. A forked child works
+//! on its own copy of them and exits.
 #![allow(unsafe_code)]
 
+use rustix::process::{Pid, Signal, WaitOptions};
 use std::io;
 
 /// Private anonymous memory, in words.
@@ -143,22 +144,30 @@ impl Map {
 /// # Errors
 /// As `fork(2)` and `waitpid(2)`.
 pub fn in_a_child(check: impl FnOnce() -> bool) -> io::Result<bool> {
-    // SAFETY: the child calls nothing but `check`, which only reads memory, and `_exit(2)`.
-    let child = unsafe { libc::fork() };
-    if child < 0 {
-        return last("fork");
+    let child = child(check)?;
+    loop {
+        match rustix::process::waitpid(Some(child), WaitOptions::empty()) {
+            Err(rustix::io::Errno::INTR) => {}
+            waited => return Ok(waited?.is_some_and(|(_, status)| status.exit_status() == Some(0))),
+        }
     }
+}
+
+/// Starts a child by `fork(2)`, which exits with 0 if `run` was content. It ends with the thread that started it.
+///
+/// # Errors
+/// As `fork(2)`.
+pub fn child(run: impl FnOnce() -> bool) -> io::Result<Pid> {
+    // SAFETY: the child calls nothing but `run`, which works on memory of its own, and `_exit(2)`.
+    let child = unsafe { libc::fork() };
     if child == 0 {
-        let code = i32::from(!check());
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        let code = i32::from(!run());
         // SAFETY: ends the child without running anything else of this program.
         unsafe { libc::_exit(code) };
     }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
-        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return last("waitpid");
-        }
+    match Pid::from_raw(child) {
+        Some(child) if !child.is_init() && child.as_raw_pid() > 0 => Ok(child),
+        _ => last("fork"),
     }
-    Ok(status == 0)
 }

@@ -126,6 +126,8 @@ pub(crate) struct Builder {
     /// The end of the last run, to refuse what is out of order.
     reached: (Slot, u64),
     page_size: u64,
+    /// The first run of each block that is written.
+    firsts: Vec<(Slot, u64)>,
 }
 
 impl Builder {
@@ -144,6 +146,7 @@ impl Builder {
             entries: 0,
             reached: (Slot(0), 0),
             page_size,
+            firsts: Vec::new(),
         })
     }
 
@@ -166,7 +169,35 @@ impl Builder {
         Ok(())
     }
 
+    /// The last run of a process that starts at `address` or before it.
+    pub(crate) fn last_from(
+        &self,
+        slot: Slot,
+        address: u64,
+    ) -> Result<Option<Located>, StoreError> {
+        let wanted = (slot, address);
+        let last_of = |entries: &[RawEntry]| {
+            let runs = entries.iter().filter_map(RawEntry::located);
+            let before = runs.take_while(|run| (run.slot, run.address) <= wanted);
+            before.last().filter(|run| run.slot == slot)
+        };
+        let open = self.block.entries.get(..self.filled).unwrap_or_default();
+        let first_open = open.first().and_then(RawEntry::located);
+        if first_open.is_some_and(|run| (run.slot, run.address) <= wanted) {
+            return Ok(last_of(open));
+        }
+        let after = self.firsts.partition_point(|first| *first <= wanted);
+        let Some(number) = after.checked_sub(1) else {
+            return Ok(None);
+        };
+        let block = read_block(&self.file, &self.path, self.store, number as u64)?;
+        Ok(last_of(&block.entries))
+    }
+
     fn flush(&mut self) -> Result<(), StoreError> {
+        let first = self.block.entries.first().and_then(RawEntry::located);
+        self.firsts
+            .extend(first.map(|first| (first.slot, first.address)));
         self.block.header = RawBlockHeader {
             magic: U32::new(BLOCK_MAGIC),
             crc: U32::new(0),
@@ -293,7 +324,7 @@ impl Index {
         for number in 0..blocks {
             let block = self.block(number)?;
             for located in block.located() {
-                let damaged = |what| StoreError::damaged(&self.path, self.offset(number), what);
+                let damaged = |what| StoreError::damaged(&self.path, offset_of(number), what);
                 let located = located.ok_or_else(|| damaged("an entry has an unknown codec"))?;
                 if (located.slot, located.address) < reached {
                     return Err(damaged("entries are out of order"));
@@ -306,7 +337,7 @@ impl Index {
             }
             let first = block.located().flatten().next();
             let first = first.ok_or_else(|| {
-                StoreError::damaged(&self.path, self.offset(number), "a block is empty")
+                StoreError::damaged(&self.path, offset_of(number), "a block is empty")
             })?;
             self.firsts.push((first.slot, first.address));
         }
@@ -317,28 +348,8 @@ impl Index {
         }
     }
 
-    fn offset(&self, number: u64) -> u64 {
-        number.saturating_add(1).saturating_mul(BLOCK as u64)
-    }
-
     fn block(&self, number: u64) -> Result<RawBlock, StoreError> {
-        let mut block = RawBlock::new_zeroed();
-        let offset = self.offset(number);
-        self.file
-            .read_exact_at(block.as_mut_bytes(), offset)
-            .map_err(StoreError::io("read", &self.path))?;
-        let header = block.header;
-        let whole = header.magic.get() == BLOCK_MAGIC
-            && header.crc.get() == checksum(block.as_bytes(), &[])
-            && header.store.get() == self.store
-            && header.number.get() == number
-            && header.entries.get() as usize <= ENTRIES;
-        if whole {
-            Ok(block)
-        } else {
-            let what = "a block of the index has a wrong checksum";
-            Err(StoreError::damaged(&self.path, offset, what))
-        }
+        read_block(&self.file, &self.path, self.store, number)
     }
 
     /// The run that holds the page at `address`, or else the first one after it in the same process.
@@ -361,6 +372,31 @@ impl Index {
             }
         }
         Ok(None)
+    }
+}
+
+/// Where a block lies in the file.
+fn offset_of(number: u64) -> u64 {
+    number.saturating_add(1).saturating_mul(BLOCK as u64)
+}
+
+/// A block, checked.
+fn read_block(file: &File, path: &Path, store: u64, number: u64) -> Result<RawBlock, StoreError> {
+    let mut block = RawBlock::new_zeroed();
+    let offset = offset_of(number);
+    file.read_exact_at(block.as_mut_bytes(), offset)
+        .map_err(StoreError::io("read", path))?;
+    let header = block.header;
+    let whole = header.magic.get() == BLOCK_MAGIC
+        && header.crc.get() == checksum(block.as_bytes(), &[])
+        && header.store.get() == store
+        && header.number.get() == number
+        && header.entries.get() as usize <= ENTRIES;
+    if whole {
+        Ok(block)
+    } else {
+        let what = "a block of the index has a wrong checksum";
+        Err(StoreError::damaged(path, offset, what))
     }
 }
 

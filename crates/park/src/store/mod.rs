@@ -35,4 +35,4 @@ pub use index::Located;
 pub use journal::{Journal, Step};
 pub use place::{Listed, Place, Planned, Room, list};
 pub use read::{FrameReader, Pages, Store};
-pub use write::{PageSource, Slice, Stored, Writer};
+pub use write::{Origin, PageSource, Slice, Stored, Writer};

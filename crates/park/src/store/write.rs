@@ -3,8 +3,8 @@
 
 use super::buffer::Aligned;
 use super::disk::{Disk, PagesFile};
-use super::format::{Codec, Identity, SLICE_BYTES, Slot, encode_header};
-use super::index::Builder;
+use super::format::{Codec, Content, Identity, SLICE_BYTES, Slot, encode_header};
+use super::index::{Builder, Located};
 use super::pack::Packer;
 use super::place::{Planned, create_store};
 use super::{Journal, Step, StoreError};
@@ -17,14 +17,25 @@ const MOST_WORKERS: usize = 10;
 
 /// Where pages come from.
 pub trait PageSource: Sync {
-    /// Fills `into` with the memory of a process from `address` on: whole pages, all of them present.
+    /// Fills `into` with the memory of a slice: whole pages, all of them present.
     ///
     /// # Errors
     /// When not all of it can be read; the slice is then not parked.
-    fn read(&self, slot: Slot, address: u64, into: &mut [u8]) -> io::Result<()>;
+    fn read(&self, slice: &Slice, into: &mut [u8]) -> io::Result<()>;
 }
 
-/// Contiguous pages of one process, at most [`SLICE_BYTES`] of them unless shared.
+/// Where the pages of a slice are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// In memory that the process alone maps.
+    Own,
+    /// In memory that its relatives map too, since a `fork(2)`.
+    Shared,
+    /// In this store: they are the very pages that were packed before, under this process and address.
+    Stored(Slot, u64),
+}
+
+/// Contiguous pages of one process, at most [`SLICE_BYTES`] of them unless they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slice {
     /// Whose.
@@ -33,15 +44,17 @@ pub struct Slice {
     pub address: u64,
     /// Its length, a multiple of the page size.
     pub bytes: usize,
-    /// The very same pages, stored before under this process and address.
-    pub shared_with: Option<(Slot, u64)>,
+    /// Where they are found.
+    pub origin: Origin,
 }
 
 /// What a finished store holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// Bytes of memory.
+    /// Bytes of memory, each page counted once however many processes share it.
     pub moved_bytes: u64,
+    /// Bytes that a resume makes copies of: pages that processes shared come back to each of them.
+    pub copies_bytes: u64,
     /// Bytes of disk.
     pub stored_bytes: u64,
 }
@@ -58,6 +71,7 @@ pub struct Writer<D: Disk = PagesFile> {
     workers: Vec<Worker>,
     length: u64,
     moved_bytes: u64,
+    copies_bytes: u64,
 }
 
 struct Worker {
@@ -142,6 +156,7 @@ impl<D: Disk> Writer<D> {
             page_size,
             length: header.len() as u64,
             moved_bytes: 0,
+            copies_bytes: 0,
         })
     }
 
@@ -196,8 +211,25 @@ impl<D: Disk> Writer<D> {
             pages_length: length,
         })?;
         self.length = length;
-        self.moved_bytes += slices.iter().map(|slice| slice.bytes as u64).sum::<u64>();
+        for slice in slices {
+            match slice.origin {
+                Origin::Own | Origin::Shared => self.moved_bytes += slice.bytes as u64,
+                Origin::Stored(..) => self.copies_bytes += slice.bytes as u64,
+            }
+        }
         Ok(())
+    }
+
+    /// The end of the stored run that holds the page at `address`; `None` where that page is not stored, or only as
+    /// another's.
+    ///
+    /// # Errors
+    /// When the index that is being written can't be read.
+    pub(crate) fn stored_until(&self, slot: Slot, address: u64) -> Result<Option<u64>, StoreError> {
+        let run = self.index.last_from(slot, address)?;
+        let end = |run: Located| run.end(self.page_size as u64);
+        let own = run.filter(|run| run.content != Content::Shared);
+        Ok(own.map(end).filter(|end| *end > address))
     }
 
     /// Finishes the index: the store is complete. Gives back the journal, and the disk for trimming.
@@ -205,6 +237,7 @@ impl<D: Disk> Writer<D> {
         self.index.finish(self.length)?;
         let stored = Stored {
             moved_bytes: self.moved_bytes,
+            copies_bytes: self.copies_bytes,
             stored_bytes: self.length,
         };
         Ok((stored, self.journal, self.disk))
@@ -272,7 +305,8 @@ impl<'w, D: Disk> Group<'_, 'w, D> {
                 what: "a part of a page",
             });
         }
-        if let Some(source) = slice.shared_with {
+        if let Origin::Stored(slot, address) = slice.origin {
+            let source = (slot, address);
             let pages = u32::try_from(slice.bytes / self.page_size).unwrap_or(u32::MAX);
             worker
                 .packer
@@ -284,7 +318,7 @@ impl<'w, D: Disk> Group<'_, 'w, D> {
             what: "so long a slice",
         })?;
         self.source
-            .read(slice.slot, slice.address, raw)
+            .read(&slice, raw)
             .map_err(|source| StoreError::Source {
                 slot: slice.slot.0,
                 address: slice.address,
@@ -367,9 +401,9 @@ mod tests {
     struct Numbered;
 
     impl PageSource for Numbered {
-        fn read(&self, _: Slot, address: u64, into: &mut [u8]) -> io::Result<()> {
+        fn read(&self, slice: &Slice, into: &mut [u8]) -> io::Result<()> {
             for (number, page) in into.chunks_mut(4096).enumerate() {
-                let address = address + number as u64 * 4096;
+                let address = slice.address + number as u64 * 4096;
                 for word in page.chunks_mut(8) {
                     word.copy_from_slice(&(address ^ 0x5555).to_le_bytes());
                 }
@@ -385,7 +419,7 @@ mod tests {
                 slot: Slot(0),
                 address: number * 64 * 4096,
                 bytes: 40 * 4096,
-                shared_with: None,
+                origin: Origin::Own,
             })
             .collect();
         let mut failures = 0;
@@ -427,9 +461,7 @@ mod tests {
             for slice in &slices[..durable] {
                 let run = store.at_or_after(Slot(0), slice.address).unwrap().unwrap();
                 let mut expected = [0; 4096];
-                Numbered
-                    .read(Slot(0), slice.address, &mut expected)
-                    .unwrap();
+                Numbered.read(slice, &mut expected).unwrap();
                 let Pages::Bytes(bytes) = reader.read(&store, &run, slice.address).unwrap() else {
                     panic!("pages became zeros")
                 };

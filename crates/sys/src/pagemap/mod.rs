@@ -7,10 +7,12 @@
 //! [`Pagemap::runs`] joins the two: the scan finds what is there, the words tell exclusive pages from those
 //! shared by `fork(2)`; where there is no scan, words do for all.
 
+mod counts;
 mod entry;
 mod runs;
 mod scan;
 
+pub use counts::FrameCounts;
 pub use entry::Entry;
 pub use runs::{Page, Run};
 pub use scan::{Categories, Region, Scan, ScanFlags, Scanned};

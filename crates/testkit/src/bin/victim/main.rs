@@ -66,6 +66,7 @@ fn act(kind: &str) -> Result<Act, String> {
         "rseq" => Box::new(sequences()?),
         "work" => Box::new(work::checked()),
         "memory" => Box::new(memory::memory()?),
+        "family" => Box::new(memory::family()?),
         "threads" => Box::new(work::threads()),
         "forks" => Box::new(work::forks),
         "seccomp" => {

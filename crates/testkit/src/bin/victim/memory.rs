@@ -1,7 +1,8 @@
 //! Memory of many contents that is read, written, moved, dropped, mapped anew, filled by the kernel and inherited, all
 //! the while checked against a model.
 
-use plimsoll_sys::playground::{Map, in_a_child};
+use plimsoll_sys::playground::{Map, child, in_a_child};
+use rustix::process::{WaitOptions, waitpid};
 use std::fs::File;
 
 const MAPS: usize = 24;
@@ -128,6 +129,58 @@ pub(crate) fn memory() -> Result<impl FnMut() -> Result<(), String>, String> {
         crate::sleeps::nap();
         Ok(())
     })
+}
+
+/// Children that share memory with their parent since a fork. All of them check all of it, and each writes to a part.
+pub(crate) fn family() -> Result<impl FnMut() -> Result<(), String>, String> {
+    let maps: Result<Vec<Checked>, String> = (0..MAPS as u64 / 2)
+        .map(|n| Checked::new(n * 77_777))
+        .collect();
+    let mut maps = maps?;
+    let mut children = Vec::new();
+    for number in 1..FAMILY {
+        let child = child(|| work_on(&mut maps, number)).map_err(told)?;
+        children.push(child);
+    }
+    let mut round = 0;
+    Ok(move || {
+        round += 1;
+        work(&mut maps, 0, round)?;
+        for child in &children {
+            let ended = waitpid(Some(*child), WaitOptions::NOHANG);
+            if let Some((_, status)) = ended.map_err(|errno| errno.to_string())? {
+                return Err(format!("a child ended: {status:?}"));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A parent and its children.
+const FAMILY: u64 = 4;
+
+fn work_on(maps: &mut [Checked], number: u64) -> bool {
+    for round in 0.. {
+        if let Err(error) = work(maps, number, round) {
+            eprintln!("victim: child {number}: {error}");
+            return false;
+        }
+    }
+    true
+}
+
+/// Writes to a few pages of the one map that is this process's to write to, and checks all.
+fn work(maps: &mut [Checked], number: u64, round: u64) -> Result<(), String> {
+    let own = usize::try_from(number).unwrap_or_default();
+    if let Some(map) = maps.get_mut(own) {
+        let first = usize::try_from(round % 100).unwrap_or_default();
+        map.fill(first, 3, round * FAMILY + number);
+    }
+    for map in maps.iter_mut() {
+        map.check()?;
+    }
+    crate::sleeps::nap();
+    Ok(())
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
