@@ -5,6 +5,7 @@
 //! frame    a file as a row of messages with raw bytes behind them
 //! proto    the messages as types                   entry    a typed message and what its type doesn't know
 //! dynamic  the messages by names of fields         pagemap  which pages are stored, and where
+//! show     an image as crit prints it
 //! ```
 //!
 //! ```
@@ -26,6 +27,7 @@ mod frame;
 mod kind;
 pub mod pagemap;
 pub mod proto;
+pub mod show;
 
 pub use entry::{Entry, read_all, read_one, write_all};
 pub use error::ImageError;

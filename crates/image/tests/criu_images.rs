@@ -1,5 +1,6 @@
 //! Every image of the fixtures is decoded and written back byte for byte.
 
+use plimsoll_image::show::Document;
 use plimsoll_image::{
     Entry, Kind, Reader, Writer, dynamic, pagemap::Pagemap, proto, read_all, write_all,
 };
@@ -88,4 +89,36 @@ fn typed_entries_are_written_back_as_they_were() {
         };
         assert_eq!(back, bytes, "{path:?}");
     }
+}
+
+/// As `json.dump(indent=4)` of Python writes it.
+fn json(document: &impl serde::Serialize) -> String {
+    let mut text = Vec::new();
+    let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, indent);
+    document.serialize(&mut serializer).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn images_look_as_crit_prints_them() {
+    let mut compared = 0;
+    for (path, kind) in images() {
+        let expected = path.with_file_name(format!(
+            "json/{}.json",
+            path.file_stem().unwrap().to_str().unwrap()
+        ));
+        let Ok(expected) = fs::read_to_string(expected) else {
+            continue;
+        };
+        let bytes = fs::read(&path).unwrap();
+        let reader = Reader::open_as(bytes.as_slice(), kind).unwrap();
+        assert_eq!(
+            json(&Document::new(reader)),
+            expected.trim_end(),
+            "{path:?}"
+        );
+        compared += 1;
+    }
+    assert!(compared > 20, "only {compared} have a JSON beside them");
 }
