@@ -24,6 +24,9 @@ pub(crate) enum Verb {
     Park(Park),
     Resume(Resume),
     Parked(Parked),
+    /// Resume parked trees when what they sleep on turns ready; started by the other verbs
+    #[command(hide = true)]
+    Watch,
     /// Print a completion script for a shell
     #[command(after_help = "Example: plimsoll completions bash > /etc/bash_completion.d/plimsoll")]
     Completions {
@@ -163,7 +166,7 @@ Examples:
 ///
 /// Each PID stands for itself and all its descendants. The tree is frozen, its memory goes to swap or to a
 /// store on disk, and its pids, files, sockets and terminals stay as they are. While it is parked no
-/// plimsoll runs. `plimsoll resume` lets it run on at once and brings its memory back behind it.
+/// plimsoll runs, but with `--wake input`. `plimsoll resume` lets it run on at once and brings its memory back behind it.
 /// Ctrl-C puts everything back.
 #[derive(Debug, Args)]
 #[command(after_long_help = PARK_EXAMPLES)]
@@ -188,6 +191,10 @@ pub(crate) struct Park {
     #[arg(long, value_name = "CODEC", default_value = "lz4")]
     pub(crate) codec: Codec,
 
+    /// What wakes it, beside `plimsoll resume`
+    #[arg(long, value_name = "WHAT", default_value = "never")]
+    pub(crate) wake: Wake,
+
     /// Print one JSON document, schema plimsoll.park/1
     #[arg(long)]
     pub(crate) json: bool,
@@ -197,7 +204,8 @@ const PARK_EXAMPLES: &str = "\
 Examples:
   plimsoll park 4711                      the process and its descendants, by the best means
   plimsoll park --via store --store /srv/parked 4711
-  plimsoll parked                         what is parked
+  plimsoll park --wake input 4711         until somebody types, connects, or sends a signal
+  plimsoll parked                         what is parked, and what each tree waits for
   plimsoll resume 4711                    run again, memory behind it";
 
 /// Where parked memory goes.
@@ -209,6 +217,16 @@ pub(crate) enum Via {
     Swap,
     /// A store on a disk
     Store,
+}
+
+/// What wakes a parked tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wake {
+    /// What its threads sleep on (a terminal, a socket), the end of a sleep of 10 s or more, a signal; one
+    /// small process watches all trees that are parked so
+    Input,
+    /// Nothing; no plimsoll runs meanwhile
+    Never,
 }
 
 /// How a store packs.

@@ -17,6 +17,7 @@ mod parked;
 mod resume;
 mod table;
 mod terminal;
+mod wake;
 
 use args::{Plimsoll, Verb};
 use clap::Parser;
@@ -66,6 +67,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Park(args) => park::run(&args),
         Verb::Resume(args) => resume::run(&args),
         Verb::Parked(args) => parked::run(&args),
+        Verb::Watch => wake::watch(),
         Verb::Completions { shell } => Ok(manual::completions(shell)?),
         Verb::Man { dir } => manual::man_pages(&dir),
     }

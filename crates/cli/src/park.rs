@@ -3,6 +3,7 @@
 use crate::args;
 use crate::failure::{Failure, Kind};
 use crate::terminal;
+use crate::wake;
 use plimsoll_park::out::{self, Done, Order, Wanted};
 use plimsoll_park::plan::Stays;
 use plimsoll_park::runtime::{Member, Runtime};
@@ -27,6 +28,7 @@ pub(crate) fn run(args: &args::Park) -> Result<(), Failure> {
     let runtime = Runtime::of_this_user().map_err(ParkError::from)?;
     let place = place(&args.store);
     let interrupted = catch_signals()?;
+    wake::ensure(&runtime);
     for pid in &args.pids {
         let begun = Instant::now();
         let mut progress = Progress::new(*pid);
@@ -38,12 +40,17 @@ pub(crate) fn run(args: &args::Park) -> Result<(), Failure> {
             extent: extent(args.only),
             wanted: wanted(args.via),
             codec: codec(args.codec),
+            wake: args.wake.into(),
             interrupted: &interrupted,
             progress: &mut |gone, all| progress.tell(gone, all),
         };
         let done = out::park(&mut order);
         progress.end();
-        terminal::print(&told(args, *pid, &done?, begun.elapsed())?)?;
+        let done = done?;
+        let took = begun.elapsed();
+        wake::ensure(&runtime);
+        let wakes = wake::Told::of(&runtime, &done.record)?;
+        terminal::print(&told(args, *pid, &done, wakes, took)?)?;
     }
     Ok(())
 }
@@ -171,6 +178,8 @@ struct Told<'a> {
     stored_bytes: u64,
     left: Vec<Left>,
     frozen_by: Option<FrozenBy>,
+    #[serde(flatten)]
+    wakes: wake::Told<'a>,
     took_ms: u64,
 }
 
@@ -190,7 +199,13 @@ impl Left {
     }
 }
 
-fn told(args: &args::Park, pid: u32, done: &Done, took: Duration) -> Result<String, Failure> {
+fn told(
+    args: &args::Park,
+    pid: u32,
+    done: &Done,
+    wakes: wake::Told<'_>,
+    took: Duration,
+) -> Result<String, Failure> {
     let record = &done.record;
     let frozen_by = record.frozen.as_ref().map(|plan| plan.by);
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -207,6 +222,7 @@ fn told(args: &args::Park, pid: u32, done: &Done, took: Duration) -> Result<Stri
             stored_bytes: record.stored_bytes,
             left: Left::all(&done.left),
             frozen_by,
+            wakes,
             took_ms,
         });
     }
@@ -229,6 +245,7 @@ fn told(args: &args::Park, pid: u32, done: &Done, took: Duration) -> Result<Stri
     if frozen_by == Some(FrozenBy::Sigstop) {
         text += "  No control group could be frozen: it is stopped by SIGSTOP, and its parent sees that\n";
     }
+    text += &format!("  It {}\n", wakes.words());
     text += &format!("Bring it back: plimsoll resume {pid}\n");
     Ok(text)
 }

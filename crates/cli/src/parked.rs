@@ -4,6 +4,7 @@ use crate::args;
 use crate::failure::Failure;
 use crate::park::json_line;
 use crate::terminal;
+use crate::wake;
 use plimsoll_park::ParkError;
 use plimsoll_park::back::{self, Standing};
 use plimsoll_park::runtime::{Record, Runtime};
@@ -16,10 +17,13 @@ use std::time::SystemTime;
 pub(crate) fn run(args: &args::Parked) -> Result<(), Failure> {
     let root = Root::live();
     let runtime = Runtime::of_this_user().map_err(ParkError::from)?;
+    let records = back::living(&runtime, &root)?;
+    wake::ensure(&runtime);
     let mut trees = Vec::new();
-    for record in back::living(&runtime, &root)? {
-        let standing = back::standing(&runtime, &record)?;
-        trees.push(tree(&record, standing));
+    for record in &records {
+        let standing = back::standing(&runtime, record)?;
+        let wakes = wake::Told::of(&runtime, record)?;
+        trees.push(tree(record, standing, wakes));
     }
     if args.json {
         let document = Told {
@@ -39,13 +43,13 @@ pub(crate) fn run(args: &args::Parked) -> Result<(), Failure> {
 }
 
 #[derive(Serialize)]
-struct Told {
+struct Told<'r> {
     schema: &'static str,
-    trees: Vec<Tree>,
+    trees: Vec<Tree<'r>>,
 }
 
 #[derive(Serialize)]
-struct Tree {
+struct Tree<'r> {
     pid: u32,
     comm: String,
     processes: Vec<u32>,
@@ -55,9 +59,11 @@ struct Tree {
     since_s: u64,
     moved_bytes: u64,
     stored_bytes: u64,
+    #[serde(flatten)]
+    wakes: wake::Told<'r>,
 }
 
-fn tree(record: &Record, state: Standing) -> Tree {
+fn tree<'r>(record: &Record, state: Standing, wakes: wake::Told<'r>) -> Tree<'r> {
     let first = record.processes.first();
     Tree {
         pid: first.map_or(0, |member| member.name.pid),
@@ -73,10 +79,11 @@ fn tree(record: &Record, state: Standing) -> Tree {
         since_s: record.since_s,
         moved_bytes: record.moved_bytes,
         stored_bytes: record.stored_bytes,
+        wakes,
     }
 }
 
-fn line(tree: &Tree) -> String {
+fn line(tree: &Tree<'_>) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let ago = now.map_or(0, |now| now.as_secs().saturating_sub(tree.since_s));
     let state = match tree.state {
@@ -85,8 +92,12 @@ fn line(tree: &Tree) -> String {
         Standing::Resuming => "resuming",
         Standing::Waiting => "waiting for a pager: plimsoll resume",
     };
+    let wakes = match tree.state {
+        Standing::Parked => format!("{:>8} {}\n", "", tree.wakes.words()),
+        _ => String::new(),
+    };
     format!(
-        "{:>8} {:<15} {:>3} processes  {:>10} out, {:>10} stored by {:<5} {ago} s ago  {state}\n",
+        "{:>8} {:<15} {:>3} processes  {:>10} out, {:>10} stored by {:<5} {ago} s ago  {state}\n{wakes}",
         tree.pid,
         tree.comm,
         tree.processes.len(),

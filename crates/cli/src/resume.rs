@@ -4,6 +4,7 @@ use crate::args;
 use crate::failure::Failure;
 use crate::park::{catch_signals, json_line};
 use crate::terminal;
+use crate::wake;
 use plimsoll_park::ParkError;
 use plimsoll_park::back::{self, Resumed};
 use plimsoll_park::runtime::Runtime;
@@ -18,6 +19,7 @@ pub(crate) fn run(args: &args::Resume) -> Result<(), Failure> {
     let runtime = Runtime::of_this_user().map_err(ParkError::from)?;
     // A pager that ended now would leave waiting threads: it works on to the end.
     let _interrupted = catch_signals()?;
+    wake::ensure(&runtime);
     for pid in &args.pids {
         let begun = Instant::now();
         let resumed = back::resume(&root, &runtime, *pid)?;

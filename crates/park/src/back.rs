@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::runtime::{Entry, Means, Record, Runtime, State};
 use crate::store::{Slot, Store};
 use crate::view::View;
+use crate::wake::WakeOn;
 use crate::{ParkError, swap};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze;
@@ -158,6 +159,9 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
     if record.state == State::Parked {
         record.state = State::Resuming;
         entry.write(&record)?;
+        if record.wake == WakeOn::Input {
+            runtime.tell_watcher()?;
+        }
     }
     fault_point("resuming");
     let mut running_after = Duration::ZERO;

@@ -98,6 +98,9 @@ pub enum ParkError {
         /// What failed then.
         source: Box<ParkError>,
     },
+    /// There is nobody to wake what is parked.
+    #[error("there is no watcher: nothing that is parked wakes by itself")]
+    NoWatcher(#[source] std::io::Error),
     /// The host has no boot id.
     #[error("cannot tell which boot this is")]
     NoBootId,

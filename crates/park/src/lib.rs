@@ -25,5 +25,6 @@ mod shed;
 pub mod store;
 pub mod swap;
 pub mod view;
+pub mod wake;
 
 pub use error::{Kind, ParkError};

@@ -9,6 +9,7 @@ use crate::plan::{Plan, Stays};
 use crate::runtime::{Entry, Means, Member, Record, Runtime, State, VERSION};
 use crate::shed::{Shedding, Tree};
 use crate::store::{Codec, Identity, Parked, Place, Planned, Slot, Store, Writer};
+use crate::wake::{self, Waits, WakeOn};
 use crate::{ParkError, arm, back, swap};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze::{self, FrozenBy};
@@ -53,6 +54,8 @@ pub struct Order<'o> {
     pub wanted: Wanted,
     /// How a store packs.
     pub codec: Codec,
+    /// What wakes it.
+    pub wake: WakeOn,
     /// Set by somebody who wants this to end: everything then goes back.
     pub interrupted: &'o AtomicBool,
     /// Told the bytes that have gone and all that could go, as it proceeds.
@@ -96,12 +99,15 @@ fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
     if !report.hindrances.is_empty() {
         return Err(ParkError::Hindered(report.hindrances));
     }
+    let before = wake::Before::look(order.root, order.pid, order.extent)?;
     let mut tree = StoppedTree::stop(order.root, order.pid, order.extent, STOP_TIMEOUT)?;
     fault_point("stopped");
     let page_size = page_size(order.root)?;
     let mut plans = look(order.root, &tree, page_size)?;
     let (way, because) = choose(order, report.means, &tree, &plans)?;
     let mut record = record(order.root, &tree, way.means())?;
+    record.wake = order.wake;
+    record.waits = wake::waits(order.root, &tree, &before);
     entry.write(&record)?;
     fault_point("recorded");
 
@@ -256,6 +262,8 @@ fn record(root: &Root, tree: &StoppedTree, means: Means) -> Result<Record, ParkE
         moved_bytes: 0,
         copies_bytes: 0,
         stored_bytes: 0,
+        wake: WakeOn::default(),
+        waits: Waits::default(),
     })
 }
 

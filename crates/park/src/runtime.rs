@@ -5,12 +5,14 @@
 //!   record       who, by which means, since when, in which state; replaced as a whole
 //!   lock         held by the plimsoll that works on the tree
 //!   events.N     what process N of the tree did to its memory while it was being resumed
+//! /run/plimsoll/watcher.lock              held by the watcher (see [`crate::wake`])
 //! ```
 //!
 //! Parked processes end with the host, so nothing here has to outlive it; and it must not lie on the disk
 //! that may be full. A record is written before anything is done to its tree, so whatever kills a plimsoll, the
 //! next one finds what it was at.
 
+use crate::wake::{Waits, WakeOn};
 use plimsoll_surgery::freeze;
 use plimsoll_surgery::tree::ProcessName;
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -19,6 +21,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where records are kept.
 #[derive(Debug, Clone)]
@@ -113,6 +116,12 @@ pub struct Record {
     pub copies_bytes: u64,
     /// Bytes that they take where they are.
     pub stored_bytes: u64,
+    /// What wakes it.
+    #[serde(default)]
+    pub wake: WakeOn,
+    /// What its threads waited for when they were stopped.
+    #[serde(default)]
+    pub waits: Waits,
 }
 
 /// The directory of one tree, locked: nobody else works on it.
@@ -217,6 +226,70 @@ impl Runtime {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(RuntimeError::new("lock", &path)(errno)),
         }
+    }
+}
+
+/// Held by the watcher: there is only one.
+#[derive(Debug)]
+pub(crate) struct WatcherLock {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl WatcherLock {
+    /// The file that is opened for writing to tell the watcher that records have changed.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// How often the watcher's lock is tried, and how long between: who only looks whether there is one holds it for a moment.
+const LOCK_TRIES: u32 = 10;
+const BETWEEN_LOCK_TRIES: Duration = Duration::from_millis(5);
+
+impl Runtime {
+    fn watcher_file(&self) -> (PathBuf, Result<File, RuntimeError>) {
+        let path = self.dir.with_file_name("watcher.lock");
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(RuntimeError::new("open", &path));
+        (path, file)
+    }
+
+    /// Makes us the watcher; `None` when there is one.
+    pub(crate) fn lock_watcher(&self) -> Result<Option<WatcherLock>, RuntimeError> {
+        let (path, file) = self.watcher_file();
+        let lock = file?;
+        for _ in 0..LOCK_TRIES {
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(WatcherLock { path, _lock: lock })),
+                Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(BETWEEN_LOCK_TRIES),
+                Err(errno) => return Err(RuntimeError::new("lock", &path)(errno)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether there is a watcher.
+    ///
+    /// # Errors
+    /// When its lock can't be looked at.
+    pub fn is_watched(&self) -> Result<bool, RuntimeError> {
+        let (path, file) = self.watcher_file();
+        match rustix::fs::flock(&file?, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(errno) => Err(RuntimeError::new("lock", &path)(errno)),
+        }
+    }
+
+    /// Tells the watcher, if there is one, that records have changed: it sees the file closed that was opened to write.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub(crate) fn tell_watcher(&self) -> Result<(), RuntimeError> {
+        self.watcher_file().1.map(drop)
     }
 }
 
@@ -362,6 +435,8 @@ mod tests {
             moved_bytes: 0,
             copies_bytes: 0,
             stored_bytes: 0,
+            wake: WakeOn::Input,
+            waits: Waits::default(),
         }
     }
 

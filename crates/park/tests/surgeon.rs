@@ -6,6 +6,7 @@ use plimsoll_park::back;
 use plimsoll_park::out::{self, Order, Wanted};
 use plimsoll_park::runtime::{Record, Runtime};
 use plimsoll_park::store::{Codec, Place};
+use plimsoll_park::wake::WakeOn;
 use plimsoll_proc::Root;
 use plimsoll_surgery::tree::Extent;
 use plimsoll_testkit::victim::Victim;
@@ -202,6 +203,7 @@ fn operate(verb: Verb, pid: u32, runtime: &Runtime, place: &Place) -> Result<(),
             _ => Wanted::Store,
         },
         codec: Codec::Lz4,
+        wake: WakeOn::Never,
         interrupted: &interrupted,
         progress: &mut |_, _| {
             interrupted.store(verb == Verb::ParkInterrupted, Ordering::SeqCst);

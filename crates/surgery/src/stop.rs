@@ -10,6 +10,7 @@
 use crate::tree::{self, Extent, ProcessName};
 use plimsoll_proc::{ReadError, Root};
 use plimsoll_sys::ptrace::{self, Options, Running, Stop, Stopped};
+use plimsoll_sys::remote::Syscall;
 use rustix::process::Pid;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -47,6 +48,19 @@ pub struct StoppedProcess {
     pub name: ProcessName,
     /// Its threads, the leader first (unless that one has ended).
     pub threads: Vec<Stopped>,
+    /// What those of them that slept were sleeping in.
+    pub asleep: Vec<Asleep>,
+}
+
+/// A thread that the stop found in a system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asleep {
+    /// Which thread.
+    pub tid: Pid,
+    /// In which call, with its arguments. `restart_syscall(2)` stands for one that was interrupted before.
+    pub call: Syscall,
+    /// Where its stack stood: tells whether it is the same sleep as one seen earlier.
+    pub stack_pointer: u64,
 }
 
 impl Drop for StoppedProcess {
@@ -133,6 +147,7 @@ impl StoppedTree {
 #[derive(Default)]
 struct Gathering {
     stopped: HashMap<Pid, Stopped>,
+    asleep: HashMap<Pid, Asleep>,
     ended: HashSet<Pid>,
 }
 
@@ -160,6 +175,16 @@ impl Gathering {
                 let tid = running.tid();
                 match running.stop(PATIENCE, |child| coming.push(child))? {
                     Stop::Stopped(stopped) => {
+                        let registers = stopped.registers()?;
+                        if let Some(call) = registers.interrupted() {
+                            let stack_pointer = registers.rsp;
+                            let asleep = Asleep {
+                                tid,
+                                call,
+                                stack_pointer,
+                            };
+                            self.asleep.insert(tid, asleep);
+                        }
                         stopped.hide_interruption()?;
                         self.stopped.insert(tid, stopped);
                     }
@@ -201,12 +226,20 @@ impl Gathering {
         let mut processes = Vec::new();
         for name in tree::members(root, top, extent)? {
             let mine = tree::threads(root, name.pid)?;
+            let asleep = mine
+                .iter()
+                .filter_map(|tid| self.asleep.remove(tid))
+                .collect();
             let threads: Vec<Stopped> = mine
                 .into_iter()
                 .filter_map(|tid| self.stopped.remove(&tid))
                 .collect();
             if !threads.is_empty() {
-                processes.push(StoppedProcess { name, threads });
+                processes.push(StoppedProcess {
+                    name,
+                    threads,
+                    asleep,
+                });
             }
         }
         if processes.is_empty() {

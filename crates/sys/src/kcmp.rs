@@ -1,7 +1,8 @@
-//! Whether two processes share a kernel object (`kcmp(2)`), here: an address space.
+//! Whether two processes share a kernel object (`kcmp(2)`): an address space, or a file in an epoll instance.
 //!
 //! # Safety
-//! `kcmp(2)` takes numbers only and writes nowhere.
+//! `kcmp(2)` writes nowhere. It takes numbers, and for a file in an epoll instance the address of a
+//! `struct kcmp_epoll_slot`, which it reads.
 #![allow(unsafe_code)]
 
 use rustix::io::Errno;
@@ -39,6 +40,45 @@ pub fn address_spaces(one: u32, other: u32) -> Result<Ordering, Errno> {
     }
 }
 
+/// Whether the descriptor `fd` of a process is the file that is in its epoll instance `epoll_fd` under that number:
+/// the `nth` of several. The number may have been given to another file since.
+///
+/// # Errors
+/// As [`address_spaces`]; `ENOENT` where the instance has no such member.
+pub fn is_member(pid: u32, fd: i32, epoll_fd: i32, nth: u32) -> Result<bool, Errno> {
+    /// `enum kcmp_type`
+    const KCMP_EPOLL_TFD: libc::c_long = 7;
+    /// `struct kcmp_epoll_slot`
+    #[repr(C)]
+    struct Slot {
+        epoll_fd: u32,
+        fd: u32,
+        nth: u32,
+    }
+    let slot = Slot {
+        epoll_fd: epoll_fd.cast_unsigned(),
+        fd: fd.cast_unsigned(),
+        nth,
+    };
+    let slot = &raw const slot;
+    // SAFETY: all arguments but the last are numbers; that one is the address of a whole slot, which lives through
+    // the call and is only read.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_kcmp,
+            libc::c_long::from(pid),
+            libc::c_long::from(pid),
+            KCMP_EPOLL_TFD,
+            libc::c_long::from(fd),
+            slot,
+        )
+    };
+    match answer {
+        -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        answer => Ok(answer == 0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +97,18 @@ mod tests {
         child.wait().unwrap();
         assert_ne!(there, Ok(Ordering::Equal));
         assert_eq!(there.map(Ordering::reverse), back);
+    }
+    #[test]
+    fn members_of_an_epoll_instance() {
+        use rustix::event::epoll::{CreateFlags, EventData, EventFlags, add, create};
+        use std::os::fd::AsRawFd;
+        let me = std::process::id();
+        let instance = create(CreateFlags::CLOEXEC).unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        add(&instance, &reader, EventData::new_u64(0), EventFlags::IN).unwrap();
+        let number = instance.as_raw_fd();
+        assert_eq!(is_member(me, reader.as_raw_fd(), number, 0), Ok(true));
+        let other = is_member(me, writer.as_raw_fd(), number, 0);
+        assert_eq!(other, Err(Errno::NOENT));
     }
 }

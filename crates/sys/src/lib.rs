@@ -6,6 +6,7 @@
 
 pub mod bpf;
 pub mod kcmp;
+pub mod own;
 pub mod packet;
 pub mod pagemap;
 pub mod playground;

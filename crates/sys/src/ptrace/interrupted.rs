@@ -7,7 +7,6 @@
 //! cause, and the call, which did nothing yet, is set to be executed again. Its timeout begins anew.
 
 use super::{Error, Queue, Stopped};
-use crate::remote::Syscall;
 
 /// The calls that answer `EINTR` to a stop while they have done nothing.
 const CUT_SHORT: [libc::c_long; 15] = [
@@ -45,14 +44,6 @@ impl Stopped {
         }
         self.set_registers(&registers.executing_again(call))?;
         Ok(true)
-    }
-
-    /// The system call that the stop interrupted, whichever way it will go on: what the thread was sleeping in.
-    ///
-    /// # Errors
-    /// As [`Stopped::registers`].
-    pub fn sleeping_in(&self) -> Result<Option<Syscall>, Error> {
-        Ok(self.registers()?.interrupted())
     }
 
     /// Whether a signal that the thread does not block is on its way to it.

@@ -1,0 +1,62 @@
+//! That there is a watcher where something is to be watched, and only one.
+//!
+//! `watcher.lock` in the runtime directory is locked by it as long as it lives; opening that file for writing tells it
+//! that records have changed (`inotify(7)`), so nothing listens and nothing is sent.
+
+use super::WakeOn;
+use crate::ParkError;
+use crate::runtime::{Runtime, State};
+use plimsoll_sys::own::hand_on_standard_descriptors_only;
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
+
+/// How it stands with the watcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watching {
+    /// Nothing is to be watched.
+    Unwanted,
+    /// There is one; it has been told to look again.
+    Already,
+    /// It had to be started.
+    Started,
+}
+
+/// Sees to it that a watcher is there if a parked tree wants one: `watcher` is the program that calls
+/// [`watch`](super::watch()) and says a line when that is ready.
+///
+/// # Errors
+/// When records can't be read, or it can't be started.
+pub fn ensure(runtime: &Runtime, watcher: &mut Command) -> Result<Watching, ParkError> {
+    let mut records = runtime.records()?.into_iter().flatten();
+    if !records.any(|record| record.wake == WakeOn::Input && record.state == State::Parked) {
+        return Ok(Watching::Unwanted);
+    }
+    if runtime.is_watched()? {
+        runtime.tell_watcher()?;
+        return Ok(Watching::Already);
+    }
+    start(watcher).map_err(ParkError::NoWatcher)?;
+    Ok(Watching::Started)
+}
+
+fn start(watcher: &mut Command) -> io::Result<()> {
+    // It lives on: what our caller left open must not stay open for that.
+    hand_on_standard_descriptors_only();
+    let mut started = watcher
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut said = [0];
+    match started
+        .stdout
+        .take()
+        .map(|mut said_to| said_to.read(&mut said))
+    {
+        Some(Ok(1)) => Ok(()),
+        _ => Err(io::Error::other(format!(
+            "it ended with {}",
+            started.wait()?
+        ))),
+    }
+}
