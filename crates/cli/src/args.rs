@@ -20,6 +20,7 @@ Exit codes: 0 done; 1 could not be done, nothing was changed; 2 wrong usage; 3 n
 pub(crate) enum Verb {
     Look(Look),
     Capture(Capture),
+    Record(Record),
     Check(Check),
     Park(Park),
     Resume(Resume),
@@ -73,9 +74,14 @@ pub(crate) struct Look {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = seconds)]
     pub(crate) watch: Option<Duration>,
 
-    /// Read a tree that `plimsoll capture` wrote instead of this host
-    #[arg(long, value_name = "DIR", conflicts_with = "watch")]
+    /// Read a tree that `plimsoll capture` wrote, or a recording of `plimsoll record`, instead of this host
+    #[arg(long, value_name = "PATH", conflicts_with = "watch")]
     pub(crate) root: Option<PathBuf>,
+
+    /// Which moment of the recording: seconds since 1970, or so long before its end (-30s, -2m); its last one
+    /// unless given
+    #[arg(long, value_name = "TIME", requires = "root", allow_hyphen_values = true, value_parser = At::parse)]
+    pub(crate) at: Option<At>,
 
     /// Add the processes up (with view `processes`)
     #[arg(long, value_name = "WHAT")]
@@ -96,7 +102,61 @@ Examples:
   plimsoll look /user.slice           one cgroup
   plimsoll look --watch=1             refresh every second
   plimsoll look --json | jq .host.unattributed_bytes
-  plimsoll look --root DIR            the account of a captured host";
+  plimsoll look --root DIR            the account of a captured host
+  plimsoll look --root FILE --at -30s the account of a host half a minute before a recording's end";
+
+/// A moment of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Seconds since 1970.
+    Unix(i64),
+    /// So long before the recording's end.
+    BeforeTheEnd(Duration),
+}
+
+impl At {
+    fn parse(word: &str) -> Result<Self, String> {
+        let wrong = || format!("`{word}` is neither seconds since 1970 nor like -30s or -2m");
+        let Some(before) = word.strip_prefix('-') else {
+            return word.parse().map(Self::Unix).map_err(|_| wrong());
+        };
+        let (number, unit_s) = match before.strip_suffix('m') {
+            Some(minutes) => (minutes, 60),
+            None => (before.strip_suffix('s').unwrap_or(before), 1),
+        };
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let seconds = number.checked_mul(unit_s).ok_or_else(wrong)?;
+        Ok(Self::BeforeTheEnd(Duration::from_secs(seconds)))
+    }
+}
+
+/// Keep the last minutes of this host in locked memory, to be read afterwards
+///
+/// When memory runs out, it is too late to look: nothing new can start. So this is started beforehand. It takes the
+/// memory it needs at once, locks it, and from then on allocates and forks nothing. Every beat keeps what the kernel
+/// says of memory, slab caches, pressure, swap and of the largest processes. The last minutes are written into DIR when tasks
+/// have to wait for memory, when the kernel has killed a process to get some, at SIGUSR1 and at the end; the newest
+/// eight recordings are kept.
+#[derive(Debug, Args)]
+#[command(after_help = RECORD_EXAMPLES)]
+pub(crate) struct Record {
+    /// Where recordings are written; made, for you alone, if it is not there
+    pub(crate) dir: PathBuf,
+
+    /// From one beat to the next, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) every: Duration,
+
+    /// Print one JSON line, schema plimsoll.record/1, for each recording that is written and one at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  plimsoll record /var/lib/plimsoll/recordings
+  kill -USR1 PID                      write down what there is now
+  plimsoll look --root /var/lib/plimsoll/recordings/plimsoll-1763735400-oom-kill.rec --at -10s";
 
 /// Write down what `look` reads, to look at it later or elsewhere
 ///

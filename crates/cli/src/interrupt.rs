@@ -1,10 +1,17 @@
-//! Ctrl-C and its like, waited for: a verb that goes on until it is interrupted has done its work then.
+//! Signals, waited for: Ctrl-C and its like end a verb that goes on until then; others ask it for something.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+
+impl AsFd for Interrupt {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 /// Becomes readable when the signal comes.
 #[derive(Debug)]
@@ -13,9 +20,18 @@ pub(crate) struct Interrupt(UnixStream);
 impl Interrupt {
     /// From here on SIGINT and SIGTERM no longer end this program.
     pub(crate) fn catch() -> io::Result<Self> {
+        Self::by(&[signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])
+    }
+
+    /// From here on SIGUSR1 asks for something.
+    pub(crate) fn asked() -> io::Result<Self> {
+        Self::by(&[signal_hook::consts::SIGUSR1])
+    }
+
+    fn by(signals: &[i32]) -> io::Result<Self> {
         let (told, teller) = UnixStream::pair()?;
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::low_level::pipe::register(signal, teller.try_clone()?)?;
+        for signal in signals {
+            signal_hook::low_level::pipe::register(*signal, teller.try_clone()?)?;
         }
         Ok(Self(told))
     }

@@ -16,6 +16,7 @@ mod slab;
 mod tests;
 
 use crate::args::{self, View};
+use crate::captured::Captured;
 use crate::failure::{Failure, Kind};
 use crate::gather::{Gatherer, Wanted};
 use crate::interrupt::Interrupt;
@@ -30,11 +31,14 @@ pub(crate) fn run(args: &args::Look) -> Result<(), Failure> {
         let failure = Failure::message(Kind::Usage, "--by adds processes up");
         return Err(failure.hint("plimsoll look processes --by user"));
     }
-    let root = match &args.root {
-        Some(dir) => Root::captured(dir)?,
-        None => Root::live(),
-    };
-    let mut gatherer = Gatherer::new(&root)?;
+    let captured = args
+        .root
+        .as_deref()
+        .map(|path| Captured::open(path, args.at))
+        .transpose()?;
+    let live = Root::live();
+    let root = captured.as_ref().map_or(&live, |captured| &captured.root);
+    let mut gatherer = Gatherer::new(root)?;
     let mut interrupt = args.watch.map(|_| Interrupt::catch()).transpose()?;
     loop {
         let mut look = gatherer.look(&Wanted::of(args))?;

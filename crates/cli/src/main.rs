@@ -6,6 +6,7 @@
 mod args;
 mod bar;
 mod capture;
+mod captured;
 mod check;
 mod failure;
 mod gather;
@@ -14,6 +15,7 @@ mod look;
 mod manual;
 mod park;
 mod parked;
+mod record;
 mod resume;
 mod table;
 mod terminal;
@@ -63,6 +65,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Look(args) => look::run(&args),
         Verb::Capture(args) => capture::run(&args),
+        Verb::Record(args) => record::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Park(args) => park::run(&args),
         Verb::Resume(args) => resume::run(&args),

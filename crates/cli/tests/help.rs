@@ -13,6 +13,7 @@ fn help() {
     Commands:
       look         Show who owns every page of RAM
       capture      Write down what `look` reads, to look at it later or elsewhere
+      record       Keep the last minutes of this host in locked memory, to be read afterwards
       check        Tell whether processes can be parked, and what would leave memory
       park         Take the memory of living processes out of RAM; all else stays
       resume       Let parked processes run again, and bring their memory back
@@ -67,8 +68,13 @@ fn help_of_look() {
           --watch[=<SECONDS>]
               Look again every so many seconds until interrupted
 
-          --root <DIR>
-              Read a tree that `plimsoll capture` wrote instead of this host
+          --root <PATH>
+              Read a tree that `plimsoll capture` wrote, or a recording of `plimsoll record`, instead of
+              this host
+
+          --at <TIME>
+              Which moment of the recording: seconds since 1970, or so long before its end (-30s, -2m);
+              its last one unless given
 
           --by <WHAT>
               Add the processes up (with view `processes`)
@@ -98,6 +104,7 @@ fn help_of_look() {
       plimsoll look --watch=1             refresh every second
       plimsoll look --json | jq .host.unattributed_bytes
       plimsoll look --root DIR            the account of a captured host
+      plimsoll look --root FILE --at -30s the account of a host half a minute before a recording's end
     "#);
 }
 
@@ -163,9 +170,9 @@ fn options_that_do_not_go_together() {
     "#);
     insta::assert_snapshot!(run(&["look", "--root", "x", "--watch"]), @r#"
     exit 2
-    stderr: error: the argument '--root <DIR>' cannot be used with '--watch[=<SECONDS>]'
+    stderr: error: the argument '--root <PATH>' cannot be used with '--watch[=<SECONDS>]'
     stderr:
-    stderr: Usage: plimsoll look --root <DIR> [VIEW]
+    stderr: Usage: plimsoll look --root <PATH> [VIEW]
     stderr:
     stderr: For more information, try '--help'.
     "#);

@@ -17,5 +17,6 @@ mod look;
 mod parked_guests;
 mod program;
 mod real;
+mod record;
 mod unprivileged;
 mod watch;
