@@ -18,5 +18,6 @@ mod parked_guests;
 mod program;
 mod real;
 mod record;
+mod recorded_guests;
 mod unprivileged;
 mod watch;

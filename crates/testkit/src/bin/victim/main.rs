@@ -67,6 +67,7 @@ fn act(kind: &str) -> Result<Act, String> {
         "work" => Box::new(work::checked()),
         "memory" => Box::new(memory::memory()?),
         "family" => Box::new(memory::family()?),
+        "large" => Box::new(work::large()),
         "threads" => Box::new(work::threads()),
         "forks" => Box::new(work::forks),
         "seccomp" => {

@@ -30,6 +30,30 @@ pub(crate) fn checked() -> impl FnMut() -> Result<(), String> {
     }
 }
 
+/// 320 MiB of which every page is read and written in turn: two of these don't fit into a small guest.
+pub(crate) fn large() -> impl FnMut() -> Result<(), String> {
+    let page_words = rustix::param::page_size() / size_of::<u64>();
+    let mut memory = vec![0u64; (320 << 20) / size_of::<u64>()];
+    let mut round = 0;
+    move || {
+        for (index, word) in memory.iter_mut().step_by(page_words).enumerate() {
+            let mark = |round: u64| {
+                if round == 0 {
+                    0
+                } else {
+                    round << 32 | index as u64
+                }
+            };
+            if *word != mark(round) {
+                return Err(format!("page {index} holds {word:#x} in round {round}"));
+            }
+            *word = mark(round + 1);
+        }
+        round += 1;
+        Ok(())
+    }
+}
+
 /// Four threads that count together; each must keep counting.
 pub(crate) fn threads() -> impl FnMut() -> Result<(), String> {
     let counts: Arc<[AtomicU64; 4]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
