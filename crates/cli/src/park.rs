@@ -260,6 +260,7 @@ pub(crate) fn reason(why: Stays) -> &'static str {
         Stays::Locked => "locked by mlock",
         Stays::Hugetlb => "hugetlb pages",
         Stays::Special => "of the kernel or a device",
+        Stays::Unreclaimed => "kept by the kernel, which was asked to swap it",
         Stays::Userfaultfd => "handled by the process's own userfaultfd",
         Stays::Unusual => "mapped in a way that can't be brought back safely",
     }

@@ -4,9 +4,11 @@
 //! stands.
 
 use crate::family::outlook::{self, Shared};
+use crate::memory_group::MemoryGroup;
 use crate::plan::{self, Stays};
 use crate::store::Place;
-use crate::{ParkError, out::Wanted, swap};
+use crate::swap::{self, Budget};
+use crate::{ParkError, out::Wanted};
 use plimsoll_proc::Root;
 use plimsoll_proc::meminfo::Meminfo;
 use plimsoll_surgery::holds::{Holds, Mapping, MappingKind, Obstacle};
@@ -32,8 +34,14 @@ pub struct Examined {
 /// What the host has to offer.
 #[derive(Debug)]
 pub struct Host {
-    /// Bytes of swap that are free.
-    pub free_swap_bytes: u64,
+    /// Swap that the tree could use.
+    pub swap: Budget,
+    /// What it takes to swap all of the tree.
+    pub swap_needed: Bytes,
+    /// Whether the tree has its control groups to itself, so that they can be reclaimed as a whole.
+    pub groups_are_its_own: bool,
+    /// What its control groups may still hold; `None` without a limit.
+    pub group_room: Option<Bytes>,
     /// Memory that could be had (`MemAvailable`).
     pub available: Bytes,
     /// Our own capabilities.
@@ -71,7 +79,9 @@ impl Examined {
             let there = fs::read_link(format!("/proc/{}/ns/user", holds.name.pid));
             there.ok() == here
         };
-        let host = Host::look(root, processes.iter().map(at_home).collect(), page_size)?;
+        let pids: Vec<u32> = processes.iter().map(|holds| holds.name.pid).collect();
+        let at_home = processes.iter().map(at_home).collect();
+        let host = Host::look(root, &pids, at_home, page_size)?;
         let shared = outlook::of(&processes, page_size)?;
         Ok(Self {
             processes,
@@ -82,14 +92,25 @@ impl Examined {
 }
 
 impl Host {
-    fn look(root: &Root, at_home: Vec<bool>, page_size: PageSize) -> Result<Self, ParkError> {
+    fn look(
+        root: &Root,
+        pids: &[u32],
+        at_home: Vec<bool>,
+        page_size: PageSize,
+    ) -> Result<Self, ParkError> {
         let ours = root.read("proc/self/status")?;
         let ours = plimsoll_proc::process::status::Status::parse(&ours);
         let allowed = root.read("proc/sys/vm/unprivileged_userfaultfd");
         let meminfo = Meminfo::parse(&root.read("proc/meminfo")?);
         let device = rustix::fs::access(DEVICE, Access::READ_OK | Access::WRITE_OK);
         Ok(Self {
-            free_swap_bytes: swap::free_bytes(root)?,
+            swap: Budget::read(root, pids.iter().copied())?,
+            swap_needed: swap::needed(root, pids.iter().copied())?,
+            groups_are_its_own: !swap::own_groups(root, pids).is_empty(),
+            group_room: pids
+                .iter()
+                .filter_map(|pid| MemoryGroup::of(root, *pid)?.room())
+                .min(),
             available: meminfo.mem_available.unwrap_or_default(),
             capabilities: ours.map_or(CapabilitySet::empty(), |ours| ours.capabilities()),
             anybody_may_userfaultfd: allowed.is_ok_and(|text| text.trim_ascii() == b"1"),
@@ -178,22 +199,26 @@ impl Report {
             host,
         } = examined;
         let anonymous: Bytes = mappings(processes).map(|mapping| mapping.anonymous).sum();
-        let fits = host.free_swap_bytes >= anonymous.get();
         let means = match wanted {
             Wanted::Swap => Means::Swap,
-            Wanted::Auto if fits && host.we_have(CapabilitySet::SYS_NICE) => Means::Swap,
+            Wanted::Auto if host.swap.saves() >= host.swap_needed => Means::Swap,
             Wanted::Auto | Wanted::Store => Means::Store,
         };
         let mut hindrances = Vec::new();
         for holds in processes {
-            let counts = |obstacle: &&Obstacle| means == Means::Store || obstacle.stops_swap();
+            // Without it, the process has to page out for itself, and its filters have to let it.
+            let calls = means == Means::Store || !host.we_have(CapabilitySet::SYS_NICE);
+            let counts = |obstacle: &&Obstacle| match obstacle {
+                Obstacle::Filtered => calls,
+                obstacle => means == Means::Store || obstacle.stops_swap(),
+            };
             let obstacles = holds.obstacles.iter().filter(counts);
             hindrances.extend(obstacles.map(|obstacle| of(holds, *obstacle)));
         }
         let fates: Vec<Fate> = processes
             .iter()
             .zip(shared)
-            .map(|(holds, shared)| fate(holds, shared, means, host.page_size))
+            .map(|(holds, shared)| fate(holds, shared, means, host))
             .collect();
         let copies = match means {
             Means::Swap => Bytes::ZERO,
@@ -208,10 +233,10 @@ impl Report {
             ));
         }
         match means {
-            Means::Swap => hindrances.extend(of_swap(host, fits, anonymous)),
+            Means::Swap => hindrances.extend(of_swap(host)),
             Means::Store => {
                 hindrances.extend(of_store(examined));
-                hindrances.extend(of_copies(copies, host.available));
+                hindrances.extend(of_copies(copies, host));
                 if let Err(error) = place.look(anonymous.get()) {
                     let remedy = "give a directory on a disk with --store";
                     hindrances.push(of_host(&error.to_string(), remedy));
@@ -265,32 +290,29 @@ fn of_host(what: &str, remedy: &str) -> Hindrance {
     }
 }
 
-fn of_swap(host: &Host, fits: bool, anonymous: Bytes) -> Vec<Hindrance> {
-    let mut found = Vec::new();
-    if !fits {
-        let free = Bytes(host.free_swap_bytes);
-        let what = format!("it takes {anonymous} of swap, and {free} are free");
-        found.push(of_host(&what, "add swap (swapon), or use --via store"));
-    }
-    if !host.we_have(CapabilitySet::SYS_NICE) {
-        found.push(Hindrance {
-            is_privilege: true,
-            ..of_host(
-                "paging out another process takes CAP_SYS_NICE",
-                "run as root, or with CAP_SYS_NICE; or use --via store",
-            )
-        });
-    }
-    found
+fn of_swap(host: &Host) -> Option<Hindrance> {
+    let (needed, budget) = (host.swap_needed, host.swap);
+    let what = format!("it takes {needed} of swap, and {budget}");
+    let remedy = match budget.group {
+        Some(most) if most < needed => {
+            "raise memory.swap.max of its control group, or use --via store"
+        }
+        _ => "add swap (swapon), or use --via store",
+    };
+    (budget.holds() < needed).then(|| of_host(&what, remedy))
 }
 
 /// The copies that a resume makes have to fit in what is free even now, before anything has left.
-fn of_copies(copies: Bytes, available: Bytes) -> Option<Hindrance> {
+fn of_copies(copies: Bytes, host: &Host) -> Option<Hindrance> {
+    let (room, whose) = match host.group_room {
+        Some(room) if room < host.available => (room, "its control group"),
+        _ => (host.available, "the host"),
+    };
     let what = format!(
-        "{copies} that its processes share would come back as copies, and the host has {available}"
+        "{copies} that its processes share would come back as copies, and {whose} has {room}"
     );
     let remedy = "use --via swap, which keeps pages shared, or free memory first";
-    (copies > available).then(|| of_host(&what, remedy))
+    (copies > room).then(|| of_host(&what, remedy))
 }
 
 fn of_store(examined: &Examined) -> Vec<Hindrance> {
@@ -313,7 +335,7 @@ fn of_store(examined: &Examined) -> Vec<Hindrance> {
     found
 }
 
-fn fate(holds: &Holds, shared: &Shared, means: Means, page_size: PageSize) -> Fate {
+fn fate(holds: &Holds, shared: &Shared, means: Means, host: &Host) -> Fate {
     let mut moves = Bytes::ZERO;
     let mut left: BTreeMap<Stays, Bytes> = BTreeMap::new();
     for mapping in &holds.mappings {
@@ -325,12 +347,16 @@ fn fate(holds: &Holds, shared: &Shared, means: Means, page_size: PageSize) -> Fa
         match why {
             None => {
                 moves += pages.exclusive + pages.swapped;
-                let others = match mapping.kind {
-                    MappingKind::SharedMemory => Stays::SharedMemory,
-                    _ => Stays::File,
-                };
-                *left.entry(others).or_default() += pages.file;
-                if means == Means::Swap {
+                match (mapping.kind, means) {
+                    (MappingKind::SharedMemory, Means::Swap) => moves += mapping.proportional,
+                    (MappingKind::SharedMemory, Means::Store) => {
+                        *left.entry(Stays::SharedMemory).or_default() += pages.file;
+                    }
+                    _ => *left.entry(Stays::File).or_default() += pages.file,
+                }
+                if means == Means::Swap && host.groups_are_its_own {
+                    moves += mapping.proportional - pages.exclusive - pages.file;
+                } else if means == Means::Swap {
                     *left.entry(Stays::SharedByFork).or_default() += pages.shared_by_fork;
                 }
             }
@@ -345,7 +371,11 @@ fn fate(holds: &Holds, shared: &Shared, means: Means, page_size: PageSize) -> Fa
         // What a thread stands on is known when it stands still: at most three pages around its stack pointer, and as
         // many around what it keeps for itself. The leader's stack is counted as a whole.
         let threads = u64::from(holds.status.threads.max(1));
-        let at_most = Bytes(threads.saturating_mul(6).saturating_mul(page_size.get()));
+        let at_most = Bytes(
+            threads
+                .saturating_mul(6)
+                .saturating_mul(host.page_size.get()),
+        );
         let kept = at_most.min(moves);
         moves = moves - kept;
         *left.entry(Stays::ThreadState).or_default() += kept;

@@ -4,11 +4,13 @@ use crate::check::Hindrance;
 use crate::pager::Damage;
 use crate::runtime::RuntimeError;
 use crate::store::StoreError;
+use crate::swap::Budget;
 use plimsoll_proc::ReadError;
 use plimsoll_surgery::freeze::FreezeError;
 use plimsoll_surgery::holds::LookError;
 use plimsoll_surgery::operate::OperateError;
 use plimsoll_surgery::stop::StopError;
+use plimsoll_units::Bytes;
 use rustix::io::Errno;
 
 /// What a person can do about it: the exit codes speak in these.
@@ -47,12 +49,12 @@ pub enum ParkError {
     #[error(transparent)]
     Look(#[from] LookError),
     /// No swap, or too little.
-    #[error("there is not enough swap: {needed_bytes} bytes are needed and {free_bytes} are free")]
+    #[error("it takes {needed} of swap, and {budget}")]
     NoSwap {
-        /// Bytes that would go.
-        needed_bytes: u64,
-        /// Bytes of swap that are free.
-        free_bytes: u64,
+        /// What would go.
+        needed: Bytes,
+        /// What there is.
+        budget: Budget,
     },
     /// It handles its own page faults.
     #[error("process {pid} uses userfaultfd itself")]

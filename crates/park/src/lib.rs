@@ -17,6 +17,7 @@ mod error;
 mod family;
 mod fault_point;
 mod hand;
+mod memory_group;
 pub mod out;
 pub mod pager;
 pub mod plan;

@@ -9,8 +9,9 @@ use crate::plan::{Plan, Stays};
 use crate::runtime::{Entry, Means, Member, Record, Runtime, State, VERSION};
 use crate::shed::{Shedding, Tree};
 use crate::store::{Codec, Identity, Parked, Place, Planned, Slot, Store, Writer};
+use crate::swap::{self, Budget};
 use crate::wake::{self, Waits, WakeOn};
-use crate::{ParkError, arm, back, swap};
+use crate::{ParkError, arm, back};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze::{self, FrozenBy};
 use plimsoll_surgery::operate::Operation;
@@ -112,7 +113,7 @@ fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
     fault_point("recorded");
 
     let moved = match &way {
-        Way::Swap => by_swap(order, &mut tree, &mut record, &mut plans),
+        Way::Swap => by_swap(order, &mut tree, &mut record, &mut plans, page_size),
         Way::Store(store, worst_bytes) => {
             let store = (store, *worst_bytes);
             by_store(
@@ -205,38 +206,29 @@ fn choose(
     tree: &StoppedTree,
     plans: &[Plan],
 ) -> Result<(Way, Option<String>), ParkError> {
-    let needed_bytes = swap::anonymous_bytes(order.root, tree)?;
-    let free_bytes = swap::free_bytes(order.root)?;
-    let fits = free_bytes >= needed_bytes;
+    let pids = || tree.processes.iter().map(|process| process.name.pid);
+    let needed = swap::needed(order.root, pids())?;
+    let budget = Budget::read(order.root, pids())?;
     match order.wanted {
-        Wanted::Swap if !fits => Err(ParkError::NoSwap {
-            needed_bytes,
-            free_bytes,
-        }),
+        Wanted::Swap if budget.holds() < needed => Err(ParkError::NoSwap { needed, budget }),
         Wanted::Swap => Ok((Way::Swap, None)),
-        Wanted::Auto if fits && foreseen == check::Means::Swap => {
-            let why = format!("{} of swap are free", Bytes(free_bytes));
-            Ok((Way::Swap, Some(why)))
+        Wanted::Auto if budget.saves() >= needed && foreseen == check::Means::Swap => {
+            Ok((Way::Swap, Some(budget.to_string())))
         }
         wanted => {
             if plans.iter().all(|plan| plan.movable.is_empty()) {
                 return Err(ParkError::Nothing(order.pid));
             }
-            let room = order.place.choose(needed_bytes)?;
+            let room = order.place.choose(needed.get())?;
             let top = tree
                 .processes
                 .first()
                 .ok_or(ParkError::NoProcess(order.pid))?
                 .name;
-            let why = if fits {
-                "paging out another process takes CAP_SYS_NICE".to_owned()
-            } else {
-                format!("only {} of swap are free", Bytes(free_bytes))
-            };
             let planned = room.plan(top.pid, top.start_ticks)?;
             Ok((
-                Way::Store(planned, needed_bytes),
-                (wanted == Wanted::Auto).then_some(why),
+                Way::Store(planned, needed.get()),
+                (wanted == Wanted::Auto).then(|| format!("it takes {needed}, and {budget}")),
             ))
         }
     }
@@ -277,18 +269,14 @@ fn by_swap(
     tree: &mut StoppedTree,
     record: &mut Record,
     plans: &mut [Plan],
+    page_size: PageSize,
 ) -> Result<(), ParkError> {
-    let before = swap::resident_bytes(order.root, tree)?;
-    for process in &tree.processes {
-        swap::page_out(order.root, process.name.pid, order.interrupted, |bytes| {
-            (order.progress)(bytes, before);
-        })?;
-    }
-    let after = swap::resident_bytes(order.root, tree)?;
-    record.moved_bytes = before.saturating_sub(after);
-    record.stored_bytes = swap::swapped_bytes(order.root, tree)?;
-    for (process, plan) in tree.processes.iter().zip(plans) {
-        plan.left = swap::left(order.root, process.name.pid)?;
+    let progress = &mut *order.progress;
+    let out = swap::page_out(order.root, tree, page_size, order.interrupted, progress)?;
+    record.moved_bytes = out.moved.get();
+    record.stored_bytes = out.stored.get();
+    for (left, plan) in out.left.into_iter().zip(plans) {
+        plan.left = left;
     }
     Ok(())
 }

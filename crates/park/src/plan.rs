@@ -32,6 +32,8 @@ pub enum Stays {
     Hugetlb,
     /// Of a device or the kernel.
     Special,
+    /// The kernel was asked to swap it, and kept it.
+    Unreclaimed,
     /// Handled by a userfaultfd of the process's own.
     Userfaultfd,
     /// Mapped so that it can't be filled, sealed, wiped on fork, with guard pages, or with a flag not known here.

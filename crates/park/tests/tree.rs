@@ -128,61 +128,23 @@ fn a_damaged_store_is_told_and_nobody_gets_a_wrong_page() {
     assert_eq!(theatre.stores(), 0);
 }
 
-/// A swap file for as long as a test runs.
-struct SwapFile(std::path::PathBuf);
-
-impl SwapFile {
-    fn new(mebibytes: u64) -> Self {
-        let path = std::path::PathBuf::from(format!(
-            "/var/tmp/plimsoll-test-swap-{}",
-            std::process::id()
-        ));
-        let file = Self(path);
-        let call = |program: &str, args: &[&str]| {
-            let done = std::process::Command::new(program)
-                .args(args)
-                .arg(&file.0)
-                .status();
-            assert!(done.unwrap().success(), "{program}");
-        };
-        let (count, output) = (
-            format!("count={mebibytes}"),
-            format!("of={}", file.0.display()),
-        );
-        let written = std::process::Command::new("dd")
-            .args(["if=/dev/zero", "bs=1M", "status=none", &count, &output])
-            .status();
-        assert!(written.unwrap().success());
-        call("chmod", &["600"]);
-        call("mkswap", &["-q"]);
-        call("swapon", &[]);
-        file
-    }
-}
-
-impl Drop for SwapFile {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("swapoff").arg(&self.0).status();
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 #[test]
 fn by_swap_too_nothing_changes() {
-    need!(Root, Program("mkswap"), Program("swapon"));
-    let _swap = SwapFile::new(256);
-    let (theatre, victim) = memory();
-    for round in 0..3 {
-        assert!(
-            theatre.run(Verb::ParkBySwap, &victim, None).success(),
-            "round {round}"
-        );
-        assert!(theatre.is_parked(victim.pid()));
-        assert!(
-            theatre.run(Verb::Resume, &victim, None).success(),
-            "round {round}"
-        );
-        theatre.assert_clean(&victim);
+    need!(Root, Swap);
+    for kind in ["memory", "family"] {
+        let (theatre, victim) = (Theatre::new(), Victim::start(kind).unwrap());
+        for round in 0..3 {
+            assert!(
+                theatre.run(Verb::ParkBySwap, &victim, None).success(),
+                "round {round}"
+            );
+            assert!(theatre.is_parked(victim.pid()));
+            assert!(
+                theatre.run(Verb::Resume, &victim, None).success(),
+                "round {round}"
+            );
+            theatre.assert_clean(&victim);
+        }
+        victim.end().unwrap();
     }
-    victim.end().unwrap();
 }

@@ -13,6 +13,8 @@ pub struct MmStat {
     pub compressed_size: Bytes,
     /// RAM that takes, with the allocator's overhead.
     pub used: Bytes,
+    /// The most it may take; 0 where that is not limited.
+    pub limit: Option<Bytes>,
 }
 
 impl MmStat {
@@ -24,6 +26,7 @@ impl MmStat {
             original_size: numbers.next()?,
             compressed_size: numbers.next()?,
             used: numbers.next()?,
+            limit: numbers.next(),
         })
     }
 }
@@ -51,8 +54,9 @@ mod tests {
 
     #[test]
     fn a_device() {
-        let stat = MmStat::parse(b" 1024 300 4096 0 8192 1 0 0 0\n").unwrap();
+        let stat = MmStat::parse(b" 1024 300 4096 77 8192 1 0 0 0\n").unwrap();
         assert_eq!((stat.compressed_size, stat.used), (Bytes(300), Bytes(4096)));
+        assert_eq!(stat.limit, Some(Bytes(77)));
         assert_eq!(MmStat::parse(b"1 x 3"), None);
     }
 }

@@ -81,6 +81,8 @@ pub struct Mapping {
     pub traits: Traits,
     /// In RAM, of all kinds.
     pub resident: Bytes,
+    /// The same, pages that several processes map in equal parts.
+    pub proportional: Bytes,
     /// The anonymous part of it, copies of a file's pages included.
     pub anonymous: Bytes,
     /// Its pages, once they have been counted ([`Holds::look`](super::Holds::look) does).
@@ -131,6 +133,7 @@ impl Mapping {
                     || has(VmFlag::all().difference(PLAIN | told)),
             },
             resident: smap.usage.rss,
+            proportional: smap.usage.pss,
             anonymous: smap.usage.anonymous,
             pages: Pages::default(),
         }
