@@ -28,6 +28,7 @@ pub(crate) enum Verb {
     /// Resume parked trees when what they sleep on turns ready; started by the other verbs
     #[command(hide = true)]
     Watch,
+    Image(crate::image::args::Image),
     /// Print a completion script for a shell
     #[command(after_help = "Example: plimsoll completions bash > /etc/bash_completion.d/plimsoll")]
     Completions {

@@ -10,6 +10,7 @@ mod captured;
 mod check;
 mod failure;
 mod gather;
+mod image;
 mod interrupt;
 mod look;
 mod manual;
@@ -71,6 +72,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Resume(args) => resume::run(&args),
         Verb::Parked(args) => parked::run(&args),
         Verb::Watch => wake::watch(),
+        Verb::Image(args) => image::run(&args),
         Verb::Completions { shell } => Ok(manual::completions(shell)?),
         Verb::Man { dir } => manual::man_pages(&dir),
     }

@@ -18,6 +18,7 @@ fn help() {
       park         Take the memory of living processes out of RAM; all else stays
       resume       Let parked processes run again, and bring their memory back
       parked       Show what is parked
+      image        Look at checkpoint images, verify, convert and compare them
       completions  Print a completion script for a shell
       man          Write the man pages into a directory
       help         Print this message or the help of the given subcommand(s)

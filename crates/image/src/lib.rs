@@ -20,6 +20,7 @@
 //!
 //! The format is CRIU's (<https://criu.org/Images>); why it is read as it is: `docs/design/006-images.md`.
 
+pub mod directory;
 pub mod dynamic;
 mod entry;
 mod error;
@@ -28,6 +29,7 @@ mod kind;
 pub mod pagemap;
 pub mod proto;
 pub mod show;
+pub mod verify;
 
 pub use entry::{Entry, read_all, read_one, write_all};
 pub use error::ImageError;

@@ -10,6 +10,9 @@ use crate::kind::Kind;
 use crate::proto::{PagemapEntry, PagemapHead};
 use std::io::Read;
 
+/// The size of a page in images of x86-64, in bytes: no image says it, and this architecture has one.
+pub const X86_64_PAGE_BYTES: u64 = 4096;
+
 /// The pages are in the parent's images.
 pub const PE_PARENT: u32 = 1;
 /// The pages may be brought after the process runs again.
@@ -43,11 +46,30 @@ impl PagemapEntry {
             (None, _) => PE_PRESENT,
         }
     }
+}
 
-    /// The address after its last page; `None` where that is no address.
-    pub fn end(&self, page_bytes: u64) -> Option<u64> {
-        self.vaddr
-            .checked_add(self.pages().checked_mul(page_bytes)?)
+/// A run of pages as a range of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageSpan {
+    /// The first address, a multiple of the page size.
+    pub start: u64,
+    /// The address after the last.
+    pub end: u64,
+    /// `PE_` flags.
+    pub flags: u32,
+}
+
+impl PageSpan {
+    /// The range of an entry; `None` if it is empty, not aligned to pages, or not in 64 bits.
+    pub fn of(entry: &PagemapEntry, page_bytes: u64) -> Option<Self> {
+        let length = entry.pages().checked_mul(page_bytes)?;
+        let end = entry.vaddr.checked_add(length)?;
+        let good = length > 0 && entry.vaddr.checked_rem(page_bytes) == Some(0);
+        good.then_some(Self {
+            start: entry.vaddr,
+            end,
+            flags: entry.page_flags(),
+        })
     }
 }
 

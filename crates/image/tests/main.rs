@@ -2,3 +2,7 @@
 
 #[cfg(test)]
 mod criu_images;
+#[cfg(test)]
+mod sets;
+#[cfg(test)]
+mod verify;
