@@ -36,6 +36,11 @@ pub(crate) fn create(operation: &mut Operation<'_>) -> Result<i32, ParkError> {
         Err(_) => by_device(operation, flags)?,
     };
     let low = made.map_err(|source| ParkError::NoUserfaultfd { pid, source })?;
+    out_of_the_way(operation, low)
+}
+
+/// Gives a descriptor of the target a higher number.
+pub(crate) fn out_of_the_way(operation: &mut Operation<'_>, low: u64) -> Result<i32, ParkError> {
     for least in HIGH {
         let args = [low, libc::F_DUPFD_CLOEXEC.unsigned_abs().into(), least];
         if let Ok(high) = operation.try_call(Syscall::new(libc::SYS_fcntl, args))? {

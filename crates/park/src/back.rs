@@ -5,19 +5,19 @@
 
 use crate::arm;
 use crate::fault_point::fault_point;
+use crate::heirs::Heirs;
 use crate::out::open_store;
 use crate::pager::{FillError, Pager, Space};
 use crate::plan::Plan;
 use crate::runtime::{Entry, Means, Record, Runtime, State};
-use crate::store::{Slot, Store};
-use crate::view::View;
+use crate::session::{Guarded, Session};
+use crate::store::Store;
 use crate::wake::WakeOn;
 use crate::{ParkError, swap};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze;
 use plimsoll_surgery::stop::{StopError, StoppedTree};
 use plimsoll_surgery::tree::{Extent, members};
-use plimsoll_sys::Span;
 use plimsoll_sys::pagemap::Pagemap;
 use plimsoll_units::PageSize;
 use rustix::io::Errno;
@@ -47,7 +47,7 @@ pub struct Resumed {
 /// When records can't be read.
 pub fn find(runtime: &Runtime, root: &Root, pid: u32) -> Result<Option<Record>, ParkError> {
     for record in living(runtime, root)? {
-        if record.processes.iter().any(|member| member.name.pid == pid) {
+        if record.names().any(|name| name.pid == pid) {
             return Ok(Some(record));
         }
     }
@@ -64,8 +64,8 @@ pub fn living(runtime: &Runtime, root: &Root) -> Result<Vec<Record>, ParkError> 
     for record in runtime.records()? {
         let record = record?;
         let mut lives = false;
-        for member in &record.processes {
-            lives |= member.name.lives(root)?;
+        for name in record.names() {
+            lives |= name.lives(root)?;
         }
         if lives {
             living.push(record);
@@ -116,7 +116,16 @@ fn clear_away(runtime: &Runtime, root: &Root, record: &Record) -> Result<(), Par
         if let Some(plan) = &record.frozen {
             plan.thaw(root)?;
         }
+        end_guardians(root, &entry)?;
         forget(entry, record)?;
+    }
+    Ok(())
+}
+
+/// Nothing is left that a guardian could hold.
+fn end_guardians(root: &Root, entry: &Entry) -> Result<(), ParkError> {
+    for session in entry.sessions()? {
+        session.end(root)?;
     }
     Ok(())
 }
@@ -174,9 +183,14 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
         Ok(())
     };
     let returned_bytes = match &record.means {
-        Means::Store { dir } if is_armed(root, &record)? => {
+        Means::Store { dir } if is_armed(root, &record)? || is_guarded(&entry)? => {
             let store = open_store(dir)?;
-            from_store(root, &entry, &record, &store, &mut thaw, &mut None)?
+            let session = Session::begin(&entry)?;
+            let heirs = heirs(root, &entry, &record, Some(session.number))?;
+            let returned = from_store(&heirs, &store, &mut thaw, &mut None)?;
+            session.end();
+            end_guardians(root, &entry)?;
+            returned
         }
         means => {
             thaw()?;
@@ -190,6 +204,7 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
         }
     };
     fault_point("returned");
+    record.children = entry.record()?.map_or_else(Vec::new, |now| now.children);
     close_leftovers(root, &record)?;
     forget(entry, &record)?;
     Ok(Resumed {
@@ -201,22 +216,26 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
 
 /// Whether any process of the tree has memory that is armed: only then pages of it may be in the store alone.
 fn is_armed(root: &Root, record: &Record) -> Result<bool, ParkError> {
-    for member in &record.processes {
-        if member.name.lives(root)? && !Plan::read(root, member.name.pid)?.armed.is_empty() {
+    for name in record.names() {
+        if name.lives(root)? && !Plan::read(root, name.pid)?.armed.is_empty() {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
+/// Whether a guardian may hold descriptors of children.
+fn is_guarded(entry: &Entry) -> Result<bool, ParkError> {
+    Ok(entry.sessions()?.iter().any(Guarded::is_orphaned))
+}
+
 /// Closes descriptors that were made in a process and never put to use, or disarmed and not yet closed; and the copies
 /// that children inherited while the tree was being resumed, under the same numbers.
 fn close_leftovers(root: &Root, record: &Record) -> Result<(), ParkError> {
-    let parked: Vec<u32> = record
-        .processes
-        .iter()
-        .map(|member| member.name.pid)
-        .collect();
+    let mut parked = Vec::new();
+    for name in record.names() {
+        parked.extend(name.lives(root)?.then_some(name.pid));
+    }
     let numbers: Vec<i32> = record
         .processes
         .iter()
@@ -237,6 +256,10 @@ fn close_leftovers(root: &Root, record: &Record) -> Result<(), ParkError> {
         let ours = parked.contains(&pid) || held.iter().any(|held| numbers.contains(held));
         if held.is_empty() || !ours {
             continue;
+        }
+        // The last close would make zeros of what is not back.
+        if !Plan::read(root, pid)?.armed.is_empty() {
+            return Err(ParkError::StillArmed { pid });
         }
         match StoppedTree::stop(root, pid, Extent::Only, STOP_TIMEOUT) {
             Err(StopError::Gone { .. }) => {}
@@ -270,7 +293,8 @@ pub(crate) fn undo(
     {
         let store = open_store(dir)?;
         // It stands: nothing can happen while its pages come back.
-        from_store(root, entry, record, &store, &mut || Ok(()), &mut tree)?;
+        let heirs = heirs(root, entry, record, None)?;
+        from_store(&heirs, &store, &mut || Ok(()), &mut tree)?;
     }
     for process in tree.iter_mut().flat_map(|tree| &mut tree.processes) {
         arm::close_all(root, process)?;
@@ -289,71 +313,70 @@ struct Return<'r> {
     page_size: PageSize,
 }
 
+fn heirs<'h>(
+    root: &'h Root,
+    entry: &'h Entry,
+    record: &'h Record,
+    session: Option<u64>,
+) -> Result<Heirs<'h>, ParkError> {
+    Ok(Heirs {
+        root,
+        entry,
+        record,
+        session,
+        page_size: plimsoll_proc::page_size::read(root)?,
+    })
+}
+
 /// Runs the pager until everything is back; gives the bytes. `standing`: the tree, when it stands already.
 fn from_store(
-    root: &Root,
-    entry: &Entry,
-    record: &Record,
+    heirs: &Heirs<'_>,
     store: &Store,
     thaw: &mut dyn FnMut() -> Result<(), ParkError>,
     standing: &mut Option<StoppedTree>,
 ) -> Result<u64, ParkError> {
-    let page_size = plimsoll_proc::page_size::read(root)?;
-    let pager = Pager::new(store, page_size, spaces(root, entry, record)?);
-    let pager = pager.map_err(|source| ParkError::Process {
-        operation: "listen to",
-        pid: record.processes.first().map_or(0, |member| member.name.pid),
-        source,
+    let Heirs {
+        root, page_size, ..
+    } = *heirs;
+    let pager = Pager::new(store, page_size, heirs.spaces()?);
+    let pager = pager.map_err(|source| {
+        let top = heirs.record.names().next().map_or(0, |name| name.pid);
+        failed("listen to", top)(source)
     })?;
     let back = Return {
         root,
         store,
         page_size,
     };
-    let pages = pager.run(thaw, |pager, space| match (space.pid(), &mut *standing) {
-        // A child: our descriptor is the only one, and goes with the pager.
-        (None, _) => Ok(true),
-        (Some(pid), Some(tree)) => back.release(pager, space, pid, tree),
-        (Some(pid), None) => match StoppedTree::stop(root, pid, Extent::Only, STOP_TIMEOUT) {
-            Err(StopError::Gone { .. }) => Ok(true),
-            tree => back.release(pager, space, pid, &mut tree?),
+    let outcome = pager.run(
+        thaw,
+        |pager, space| heirs.adopt(pager, space),
+        |pager, space| match (space.pid(), &mut *standing) {
+            // A child whose pages are all back: our descriptor is the only one, and goes with the pager.
+            (None, _) => Ok(true),
+            (Some(pid), Some(tree)) => back.release(pager, space, pid, tree),
+            (Some(pid), None) => match StoppedTree::stop(root, pid, Extent::Only, STOP_TIMEOUT) {
+                Err(StopError::Gone { .. }) => Ok(true),
+                tree => back.release(pager, space, pid, &mut tree?),
+            },
         },
-    })?;
+    );
     let returned_bytes = pager.returned_bytes();
-    let mut pages = pages.into_iter();
-    match pages.next() {
-        None => Ok(returned_bytes),
-        Some(first) => Err(ParkError::Damaged {
-            others: pages.len(),
-            first: Box::new(first),
-        }),
-    }
-}
-
-/// Listens to every process of the tree that has a descriptor, and wakes who waits for a pager that is no more.
-fn spaces(root: &Root, entry: &Entry, record: &Record) -> Result<Vec<Space>, ParkError> {
-    let mut spaces = Vec::new();
-    for (slot, member) in (0..).zip(&record.processes) {
-        let pid = member.name.pid;
-        if !member.name.lives(root)? {
-            continue;
+    let error = match outcome {
+        Ok(pages) => {
+            let mut pages = pages.into_iter();
+            match pages.next() {
+                None => return Ok(returned_bytes),
+                Some(first) => ParkError::Damaged {
+                    others: pages.len(),
+                    first: Box::new(first),
+                },
+            }
         }
-        let armed = Plan::read(root, pid)?.armed;
-        // No descriptor: it called `execve(2)`. Nothing armed: there is nothing to bring back.
-        let Some(number) = arm::held(root, pid)?.pop().filter(|_| !armed.is_empty()) else {
-            continue;
-        };
-        let uffd = arm::take_again(pid, number)?;
-        let everywhere = View::parked([Span {
-            start: 0,
-            end: u64::MAX,
-        }]);
-        let space = Space::new(Slot(slot), Some(pid), uffd, everywhere, entry.logs(slot));
-        let space = space.map_err(|error| failed("listen to", pid)(errno(&error)))?;
-        space.wake(armed);
-        spaces.push(space);
-    }
-    Ok(spaces)
+        Err(error) => error,
+    };
+    pager.abandon();
+    Err(error)
 }
 
 impl Return<'_> {

@@ -66,8 +66,10 @@ impl Examined {
         let mut processes = Vec::new();
         for name in tree::members(root, pid, extent)? {
             match Holds::look(root, name, page_size) {
+                // No memory any more: it is ending.
+                Ok(holds) if holds.status.vm.is_none() => {}
                 Ok(holds) => processes.push(holds),
-                Err(_) if !name.lives(root)? => {}
+                Err(error) if error.is_gone() || !name.lives(root)? => {}
                 Err(error) => return Err(error.into()),
             }
         }

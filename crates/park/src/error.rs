@@ -92,6 +92,12 @@ pub enum ParkError {
         #[source]
         first: Box<Damage>,
     },
+    /// Its descriptor was about to be closed, which would make zeros of pages that are not back.
+    #[error("process {pid} still has memory that waits for its pages: run `plimsoll resume` again")]
+    StillArmed {
+        /// Which.
+        pid: u32,
+    },
     /// After a failure, the tree could not be put back by itself.
     #[error("parking failed ({why}), and then so did putting back: run `plimsoll resume`")]
     NotPutBack {

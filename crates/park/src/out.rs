@@ -251,6 +251,7 @@ fn record(root: &Root, tree: &StoppedTree, means: Means) -> Result<Record, ParkE
         since_s: now_s(),
         frozen: None,
         processes,
+        children: Vec::new(),
         moved_bytes: 0,
         copies_bytes: 0,
         stored_bytes: 0,

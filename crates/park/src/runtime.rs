@@ -5,6 +5,9 @@
 //!   record       who, by which means, since when, in which state; replaced as a whole
 //!   lock         held by the plimsoll that works on the tree
 //!   events.N     what process N of the tree did to its memory while it was being resumed
+//!   events.N.M   what the child did that it forked as its Mth meanwhile; and so on
+//!   child.N.M    which process that child is, once that is known
+//!   guardian.N   the guardian of the Nth plimsoll that resumed the tree (`session`)
 //! /run/plimsoll/watcher.lock              held by the watcher (see [`crate::wake`])
 //! ```
 //!
@@ -12,16 +15,18 @@
 //! that may be full. A record is written before anything is done to its tree, so whatever kills a plimsoll, the
 //! next one finds what it was at.
 
+use crate::session::{GUARDIAN, Guarded};
 use crate::wake::{Waits, WakeOn};
 use plimsoll_surgery::freeze;
 use plimsoll_surgery::tree::ProcessName;
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where records are kept.
 #[derive(Debug, Clone)]
@@ -94,6 +99,15 @@ pub struct Member {
     pub uffd: Option<i32>,
 }
 
+/// A child that a process of the tree forked while it was being resumed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Child {
+    /// Which.
+    pub name: ProcessName,
+    /// The number of its own userfaultfd in its descriptor table, once it has it.
+    pub uffd: Option<i32>,
+}
+
 /// What is known of a parked tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -109,6 +123,9 @@ pub struct Record {
     pub frozen: Option<freeze::Plan>,
     /// The tree; the first is the one that was asked for.
     pub processes: Vec<Member>,
+    /// Children that it forked while it was being resumed, as far as they are known.
+    #[serde(skip)]
+    pub children: Vec<Child>,
     /// Bytes of memory that left, pages shared by fork counted once.
     pub moved_bytes: u64,
     /// Bytes that a resume takes on top: pages that were shared come back to each process.
@@ -129,6 +146,14 @@ pub struct Record {
 pub struct Entry {
     dir: PathBuf,
     _lock: File,
+}
+
+impl Record {
+    /// The processes, and the children known.
+    pub fn names(&self) -> impl Iterator<Item = ProcessName> + use<'_> {
+        let processes = self.processes.iter().map(|member| member.name);
+        processes.chain(self.children.iter().map(|child| child.name))
+    }
 }
 
 impl RuntimeError {
@@ -218,13 +243,23 @@ impl Runtime {
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
             .map_err(RuntimeError::new("open", &path))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Entry {
-                dir,
-                _lock: File::from(lock),
-            })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(errno) => Err(RuntimeError::new("lock", &path)(errno)),
+        let begun = Instant::now();
+        loop {
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {
+                    return Ok(Some(Entry {
+                        dir,
+                        _lock: File::from(lock),
+                    }));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(errno) => return Err(RuntimeError::new("lock", &path)(errno)),
+            }
+            // The guardian of one that was killed has yet to let go of what it does not hold for anybody.
+            if begun.elapsed() > PATIENCE || !sessions(&dir)?.iter().any(Guarded::is_orphaned) {
+                return Ok(None);
+            }
+            std::thread::sleep(PAUSE);
         }
     }
 }
@@ -292,6 +327,9 @@ impl Runtime {
         self.watcher_file().1.map(drop)
     }
 }
+/// How long the guardian of a plimsoll that was killed is given to let go of its lock, and between two looks.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(1);
 
 impl Entry {
     /// The record, if one was written.
@@ -310,16 +348,17 @@ impl Entry {
     /// # Errors
     /// As `write(2)` and `rename(2)`.
     pub fn write(&self, record: &Record) -> Result<(), RuntimeError> {
-        let new = self.dir.join("record.new");
-        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
-        let text = serde_json::to_vec(record).map_err(RuntimeError::new("write", &new))?;
-        let file = rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR);
-        let mut file = file
-            .map(File::from)
-            .map_err(RuntimeError::new("make", &new))?;
-        file.write_all(&text)
-            .map_err(RuntimeError::new("write", &new))?;
-        std::fs::rename(&new, self.dir.join("record")).map_err(RuntimeError::new("rename", &new))
+        self.file("record").write(record)
+    }
+
+    /// Another file of the tree.
+    pub(crate) fn file(&self, name: &str) -> RecordFile {
+        RecordFile(self.dir.join(name))
+    }
+
+    /// The pagers that were at this tree, each with its guardian.
+    pub(crate) fn sessions(&self) -> Result<Vec<Guarded>, RuntimeError> {
+        sessions(&self.dir)
     }
 
     /// Where the log of a process's events goes.
@@ -327,7 +366,7 @@ impl Entry {
     pub fn logs(&self, slot: u32) -> Logs {
         Logs {
             dir: self.dir.clone(),
-            name: format!("events.{slot}"),
+            number: slot.to_string(),
             children: 0,
         }
     }
@@ -349,14 +388,65 @@ impl Entry {
     }
 }
 
+/// A small file that is only ever there as a whole.
+#[derive(Debug)]
+pub(crate) struct RecordFile(PathBuf);
+
+impl RecordFile {
+    /// Writes it, or replaces it.
+    pub(crate) fn write(&self, content: &impl Serialize) -> Result<(), RuntimeError> {
+        let new = self.0.with_added_extension("new");
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
+        let text = serde_json::to_vec(content).map_err(RuntimeError::new("write", &new))?;
+        let file = rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR);
+        let mut file = file
+            .map(File::from)
+            .map_err(RuntimeError::new("make", &new))?;
+        file.write_all(&text)
+            .map_err(RuntimeError::new("write", &new))?;
+        std::fs::rename(&new, &self.0).map_err(RuntimeError::new("rename", &new))
+    }
+
+    fn read<T: DeserializeOwned>(&self) -> Result<T, RuntimeError> {
+        let text = std::fs::read(&self.0).map_err(RuntimeError::new("read", &self.0))?;
+        serde_json::from_slice(&text).map_err(RuntimeError::new("understand", &self.0))
+    }
+
+    /// What it says; `None` where there is none.
+    pub(crate) fn read_if_there<T: DeserializeOwned>(&self) -> Result<Option<T>, RuntimeError> {
+        match self.read() {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
+}
+
+/// The files of a tree whose names begin like this, in order of number.
+fn numbered<T: DeserializeOwned>(dir: &Path, prefix: &str) -> Result<Vec<T>, RuntimeError> {
+    let failed = || RuntimeError::new("list", dir);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed())? {
+        let name = entry.map_err(failed())?.file_name();
+        let name = name.to_str().unwrap_or_default();
+        let number = name.strip_prefix(prefix).unwrap_or_default();
+        let numbers: Result<Vec<u64>, _> = number.split('.').map(str::parse).collect();
+        if let Ok(numbers) = numbers {
+            names.push((numbers, name.to_owned()));
+        }
+    }
+    names.sort_unstable();
+    let read = |(_, name)| RecordFile(dir.join(name)).read();
+    names.into_iter().map(read).collect()
+}
+
+fn sessions(dir: &Path) -> Result<Vec<Guarded>, RuntimeError> {
+    numbered(dir, GUARDIAN)
+}
+
 fn read_record(dir: &Path) -> Result<Record, RuntimeError> {
     let path = dir.join("record");
-    let mut text = Vec::new();
-    File::open(&path)
-        .and_then(|mut file| file.read_to_end(&mut text))
-        .map_err(RuntimeError::new("read", &path))?;
-    let record: Record =
-        serde_json::from_slice(&text).map_err(RuntimeError::new("understand", &path))?;
+    let mut record: Record = RecordFile(path.clone()).read()?;
+    record.children = numbered(dir, CHILD)?;
     if record.version == VERSION {
         Ok(record)
     } else {
@@ -365,6 +455,9 @@ fn read_record(dir: &Path) -> Result<Record, RuntimeError> {
     }
 }
 
+/// What the files of children are called, before the numbers.
+const CHILD: &str = "child.";
+
 /// Of [`Record`].
 pub const VERSION: u32 = 1;
 
@@ -372,21 +465,26 @@ pub const VERSION: u32 = 1;
 #[derive(Debug, Clone)]
 pub struct Logs {
     dir: PathBuf,
-    name: String,
+    /// Of the process; of a child after a dot.
+    number: String,
     children: usize,
 }
 
 impl Logs {
+    fn path(&self) -> PathBuf {
+        self.dir.join(format!("events.{}", self.number))
+    }
+
     /// Opens the log, or makes it.
     pub(crate) fn open(&self) -> io::Result<File> {
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::open(self.dir.join(&self.name), flags, Mode::RUSR | Mode::WUSR)?;
+        let file = rustix::fs::open(self.path(), flags, Mode::RUSR | Mode::WUSR)?;
         Ok(File::from(file))
     }
 
     /// Removes the log: everything in it is done with.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        match std::fs::remove_file(self.dir.join(&self.name)) {
+        match std::fs::remove_file(self.path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -397,15 +495,25 @@ impl Logs {
         Self { children, ..self }
     }
 
-    /// Those of the next child.
-    pub(crate) fn next_child(&mut self) -> Self {
-        let name = format!("{}.{}", self.name, self.children);
-        self.children += 1;
+    /// Those of a child.
+    pub(crate) fn of_child(&self, child: usize) -> Self {
         Self {
             dir: self.dir.clone(),
-            name,
+            number: format!("{}.{child}", self.number),
             children: 0,
         }
+    }
+
+    /// Those of the next child.
+    pub(crate) fn next_child(&mut self) -> Self {
+        let child = self.of_child(self.children);
+        self.children += 1;
+        child
+    }
+
+    /// Where it is written which process this child is.
+    pub(crate) fn who(&self) -> RecordFile {
+        RecordFile(self.dir.join(format!("{CHILD}{}", self.number)))
     }
 }
 
@@ -432,6 +540,7 @@ mod tests {
                 comm: "sh".to_owned(),
                 uffd: None,
             }],
+            children: Vec::new(),
             moved_bytes: 0,
             copies_bytes: 0,
             stored_bytes: 0,

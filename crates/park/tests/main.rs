@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod family;
 #[cfg(test)]
+mod lineage;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod surgeon;

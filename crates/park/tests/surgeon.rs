@@ -10,7 +10,7 @@ use plimsoll_park::wake::WakeOn;
 use plimsoll_proc::Root;
 use plimsoll_surgery::tree::Extent;
 use plimsoll_testkit::victim::Victim;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -56,7 +56,7 @@ impl Theatre {
         Runtime::at(self.dir.path().join("run")).unwrap()
     }
 
-    fn start(&self, verb: Verb, victim: &Victim, step: Option<&str>) -> Child {
+    pub(crate) fn start(&self, verb: Verb, victim: &Victim, step: Option<&str>) -> Child {
         let name = VERBS.iter().find(|(_, known)| *known == verb).unwrap().0;
         Command::new(std::env::current_exe().unwrap())
             .args([
@@ -86,6 +86,31 @@ impl Theatre {
         std::thread::sleep(after);
         surgeon.kill().unwrap();
         surgeon.wait().unwrap();
+    }
+
+    /// SIGKILL to the guardian of the newest session, where there is one.
+    pub(crate) fn kill_guardian(&self) -> bool {
+        let trees = std::fs::read_dir(self.dir.path().join("run/parked")).unwrap();
+        let files = trees.flat_map(|tree| std::fs::read_dir(tree.unwrap().path()).unwrap());
+        let guardian = |path: &Path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("guardian.")
+                && path.extension().unwrap() != "new"
+        };
+        let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        paths.retain(|path| guardian(path));
+        paths.sort();
+        let text = paths
+            .last()
+            .map(|path| std::fs::read_to_string(path).unwrap());
+        let pid = text.and_then(|text| {
+            let (_, guardian) = text.split_once("\"guardian\":{\"pid\":")?;
+            Pid::from_raw(guardian.split(',').next()?.parse().ok()?)
+        });
+        pid.is_some_and(|pid| rustix::process::kill_process(pid, Signal::KILL).is_ok())
     }
 
     pub(crate) fn is_parked(&self, pid: Pid) -> bool {

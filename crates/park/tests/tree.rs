@@ -45,7 +45,7 @@ fn round_after_round_nothing_changes() {
         let parked = theatre.run(Verb::Park, &victim, None);
         assert!(parked.success(), "round {round}");
         let resumed = theatre.run(Verb::Resume, &victim, None);
-        assert!(resumed.success(), "round {round}");
+        assert!(resumed.success(), "round {round}: {resumed}");
         std::thread::sleep(Duration::from_millis(20 * round));
         theatre.assert_clean(&victim);
     }

@@ -5,6 +5,7 @@
 //! why each condition of its callee holds. What `rustix` already offers safely is not wrapped again.
 
 pub mod bpf;
+pub mod guardian;
 pub mod kcmp;
 pub mod own;
 pub mod packet;

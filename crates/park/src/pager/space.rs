@@ -4,16 +4,18 @@
 //! under the write lock and fills are made under the read lock, after looking at the view again. An event that
 //! nobody read yet makes the kernel refuse the fill.
 
-use super::dropping;
-use crate::runtime::Logs;
+use super::past::{self, Past};
+use crate::fault_point::fault_point;
+use crate::runtime::{Logs, RecordFile};
 use crate::store::{FrameReader, Pages, Slot, Store, StoreError};
 use crate::view::View;
 use plimsoll_sys::Span;
 use plimsoll_sys::pagemap::Pagemap;
-use plimsoll_sys::uffd::{Event, EventLog, Fill, Halt, Logged, Mode, PastEvent, Uffd};
+use plimsoll_sys::uffd::{Event, EventLog, Fill, Halt, Mode, Uffd, serves};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 /// How long to wait before asking again for memory that the target's control group doesn't have.
@@ -45,8 +47,8 @@ pub enum FillError {
 pub struct Space {
     slot: Slot,
     uffd: Uffd,
-    /// The process that was parked; `None` for a child forked since.
-    pid: Option<u32>,
+    /// The process; of a child forked since, once that is known.
+    pid: OnceLock<u32>,
     state: RwLock<State>,
     /// A mapping moved since this was last asked.
     moved: AtomicBool,
@@ -61,6 +63,7 @@ struct State {
     log: EventLog,
     /// Where logs of children are made.
     logs: Logs,
+    session: Option<u64>,
 }
 
 /// What a fill came to.
@@ -78,46 +81,59 @@ pub(super) enum Filled {
     Gone,
 }
 
+/// Whether a space is the memory of a certain process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// A page filled in the space appeared in that process.
+    Its,
+    /// One appeared elsewhere, or there was nothing to tell by.
+    NotKnown,
+    /// An event has to be read first.
+    EventFirst,
+    /// The memory is gone.
+    Gone,
+}
+
 impl Space {
-    /// A space with what was parked of it; its log, if a pager was here before, is replayed.
+    /// A space with what was parked of it. If a pager was here before, what it logged is replayed.
+    ///
+    /// `session`: that of the pager, which is noted in the log; `None` where nothing can be forked.
     ///
     /// # Errors
-    /// As `open(2)` and `mmap(2)` of the log.
-    pub fn new(
+    /// As `open(2)` and `mmap(2)` of the log. The descriptor is not closed then: that could be the last.
+    pub(crate) fn new(
         slot: Slot,
         pid: Option<u32>,
         uffd: Uffd,
         parked: View,
         logs: Logs,
+        session: Option<u64>,
     ) -> std::io::Result<Self> {
-        let log = EventLog::open(logs.open()?)?;
-        let mut view = parked;
-        let mut own = None;
-        let mut forks = 0;
-        for logged in log.past() {
-            match logged {
-                Logged::Note(note) => own = dropping::noted(note),
-                Logged::Event(PastEvent::Remove(start, end))
-                    if own == Some(Span { start, end }) =>
-                {
-                    own = None;
-                }
-                Logged::Event(event) => {
-                    apply(&mut view, event);
-                    forks += usize::from(matches!(event, PastEvent::Fork(_)));
-                }
+        let log = logs.open().and_then(|log| Ok(EventLog::open(log)?));
+        let noted = log.and_then(|mut log| {
+            let past = Past::of(&log, parked);
+            if let Some(session) = session {
+                log.note(past::session(session))?;
             }
-        }
-        let logs = logs.after(forks);
+            Ok((log, past))
+        });
+        let (log, past) = match noted {
+            Ok(noted) => noted,
+            Err(error) => {
+                std::mem::forget(uffd);
+                return Err(error);
+            }
+        };
         Ok(Self {
             slot,
             uffd,
-            pid,
+            pid: pid.map_or_else(OnceLock::new, OnceLock::from),
             state: RwLock::new(State {
-                view,
-                own,
+                view: past.view,
+                own: past.own,
                 log,
-                logs,
+                logs: logs.after(past.forks.len()),
+                session,
             }),
             moved: AtomicBool::new(false),
             gone: AtomicBool::new(false),
@@ -130,10 +146,21 @@ impl Space {
         self.slot
     }
 
-    /// The process that was parked; `None` for a child forked since, which nothing but our descriptor arms.
+    /// The process that has a descriptor of this memory in its own table; `None` for a child that has none yet: ours,
+    /// which a guardian shares, is the only one.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.pid
+        self.pid.get().copied()
+    }
+
+    /// The child has its own descriptor from now on.
+    pub(crate) fn is_of(&self, pid: u32) {
+        let _ = self.pid.set(pid); // there is but one
+    }
+
+    /// Where it is written which child this is.
+    pub(crate) fn who(&self) -> RecordFile {
+        self.read().logs.who()
     }
 
     /// Its descriptor.
@@ -164,21 +191,30 @@ impl Space {
     }
 
     /// Reads what happened and follows it; gives the faults to be answered, and the children that were forked.
-    pub(super) fn read_events(&self) -> (Vec<u64>, Vec<Self>) {
+    ///
+    /// # Errors
+    /// When nothing can be read though the process lives, or a child can't be listened to.
+    pub(super) fn read_events(&self) -> Result<(Vec<u64>, Vec<Self>), Errno> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let State {
             view,
             own,
             log,
             logs,
+            session,
         } = &mut *state;
         let mut faults = Vec::new();
         let mut born = Vec::new();
+        let mut unborn = None;
         let read = log.read(&self.uffd, |event| match event {
             Event::Pagefault(fault) => faults.push(fault.address),
             Event::Fork(uffd) => {
-                let child = Self::new(self.slot, None, uffd, view.clone(), logs.next_child());
-                born.extend(child);
+                fault_point("fork-read");
+                let (view, logs) = (view.clone(), logs.next_child());
+                match Self::new(self.slot, None, uffd, view, logs, *session) {
+                    Ok(child) => born.push(child),
+                    Err(error) => unborn = Some(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+                }
             }
             Event::Remap { from, to } => {
                 view.remap(from, to.start, to.len());
@@ -188,10 +224,48 @@ impl Space {
             Event::Remove(span) | Event::Unmap(span) => view.remove(span),
             Event::Unknown(_) => {}
         });
-        if read.is_err() {
-            self.gone.store(true, Ordering::SeqCst);
+        match unborn.map_or(read, Err) {
+            Ok(()) => {}
+            Err(_) if !serves(self.uffd.as_fd()) => self.gone.store(true, Ordering::SeqCst),
+            Err(errno) => return Err(errno),
         }
-        (faults, born)
+        Ok((faults, born))
+    }
+
+    /// Whether this is the memory of the process whose page map this is: fills a page that is absent there, and looks
+    /// where it appears. Nobody else may fill memory of which it is not known whose it is meanwhile.
+    pub(super) fn probe(
+        &self,
+        store: &Store,
+        reader: &mut FrameReader,
+        pagemap: &Pagemap,
+        page_size: u64,
+    ) -> Result<Probe, FillError> {
+        let mut at = 0;
+        while let Some((start, end)) = self
+            .next_stored(store, at, page_size)
+            .map_err(|damage| damage.source)?
+        {
+            at = end;
+            let Some(absent) = first_absent(pagemap, Span { start, end })? else {
+                continue;
+            };
+            let filled = self.fill(store, reader, absent, false, page_size);
+            match filled.map_err(|damage| damage.source)? {
+                Filled::Upto { .. } => {}
+                Filled::EventFirst => return Ok(Probe::EventFirst),
+                Filled::Gone => return Ok(Probe::Gone),
+            }
+            let here = Span::new(absent, page_size);
+            if first_absent(pagemap, here)?.is_none() {
+                return Ok(Probe::Its);
+            }
+            // Filled, or there before; unless nothing is mapped there in this memory.
+            if self.read().view.parked_at(absent).is_some() {
+                return Ok(Probe::NotKnown);
+            }
+        }
+        Ok(Probe::NotKnown)
     }
 
     /// Whether every stored page of the process is in its memory. Zeros don't count: once disarmed, absent pages are
@@ -210,11 +284,7 @@ impl Space {
             .next_stored(store, at, page_size)
             .map_err(|damage| damage.source)?
         {
-            let mut back = true;
-            pagemap.entries(Span { start, end }, |_, entry| {
-                back &= entry.present() || entry.swapped()
-            })?;
-            if !back {
+            if first_absent(pagemap, Span { start, end })?.is_some() {
                 return Ok(false);
             }
             at = end;
@@ -434,12 +504,15 @@ fn damage(address: u64, error: StoreError) -> Damage {
     }
 }
 
-fn apply(view: &mut View, event: PastEvent) {
-    match event {
-        PastEvent::Remap { from, to, length } => view.remap(from, to, length),
-        PastEvent::Remove(start, end) | PastEvent::Unmap(start, end) => {
-            view.remove(Span { start, end });
+/// The first page of a span that is not there; in memory that is gone, none is.
+fn first_absent(pagemap: &Pagemap, span: Span) -> Result<Option<u64>, Errno> {
+    let mut there = true;
+    let mut absent = span.start;
+    pagemap.entries(span, |address, entry| {
+        there &= entry.present() || entry.swapped();
+        if there {
+            absent = address.saturating_add(pagemap.page_size().get());
         }
-        PastEvent::Pagefault | PastEvent::Fork(_) | PastEvent::Unknown(_) => {}
-    }
+    })?;
+    Ok((absent < span.end).then_some(absent))
 }

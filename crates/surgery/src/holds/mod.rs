@@ -17,6 +17,7 @@ use plimsoll_proc::process::status::Status;
 use plimsoll_proc::{ReadError, Root};
 use plimsoll_sys::pagemap::Pagemap;
 use plimsoll_units::PageSize;
+use rustix::io::Errno;
 
 /// A process, looked at.
 #[derive(Debug)]
@@ -130,6 +131,20 @@ fn name_to_pid(pid: u32) -> Option<rustix::process::Pid> {
 }
 
 impl LookError {
+    /// Whether the process has ended, or has given up its memory on the way there: a normal outcome, not a fault.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Read(error) => error.is_gone(),
+            Self::Mappings { source, .. } => source.is_gone(),
+            Self::Pagemap { source, .. } => {
+                let errno = Errno::from_io_error(source);
+                matches!(errno, Some(Errno::SRCH | Errno::NOENT))
+            }
+            Self::Malformed(_) => false,
+        }
+    }
+
     /// Whether more privilege would do.
     #[must_use]
     pub fn is_denied(&self) -> bool {

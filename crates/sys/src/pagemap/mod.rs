@@ -44,6 +44,12 @@ impl Pagemap {
         Ok(Self { file, page_size })
     }
 
+    /// What a page is here.
+    #[must_use]
+    pub fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
     /// The words of the pages in `span`, in order, given to `each` with their addresses.
     ///
     /// # Errors

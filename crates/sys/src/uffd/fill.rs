@@ -16,7 +16,7 @@ use crate::Span;
 use linux_raw_sys::general::{
     uffdio_continue, uffdio_copy, uffdio_move, uffdio_poison, uffdio_writeprotect, uffdio_zeropage,
 };
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 
@@ -79,6 +79,23 @@ fn judge(result: Result<(), Errno>, field: i64, asked_bytes: u64) -> Fill {
         Err(errno) => Some(Halt::Failed(errno)),
     };
     Fill { done_bytes, halt }
+}
+
+/// Whether the memory that a userfaultfd serves still lives: some process has it mapped.
+///
+/// Asked by an operation that can't succeed, at the end of the address space, where no program maps anything.
+#[must_use]
+pub fn serves(uffd: BorrowedFd<'_>) -> bool {
+    let page = rustix::param::page_size() as u64;
+    let mut cont = uffdio_continue {
+        range: range(Span::new((1 << 47) - 16 * page, page)),
+        mode: 0,
+        mapped: 0,
+    };
+    // SAFETY: UFFDIO_CONTINUE reads and writes one uffdio_continue. It maps only pages of shared memory that was
+    // registered for minor faults, and where there is some, only pages which that memory has anyway.
+    let result = unsafe { ioctl(uffd, Updater::<CONTINUE, _>::new(&mut cont)) };
+    judge(result, cont.mapped, page).halt != Some(Halt::Gone)
 }
 
 impl Uffd {

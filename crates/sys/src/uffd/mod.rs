@@ -15,7 +15,7 @@ mod register;
 
 pub use create::{CreateFlags, DEVICE, IOC_NEW, create_here, features_of_this_kernel};
 pub use event::{Event, Events};
-pub use fill::{Fill, Halt, Mode};
+pub use fill::{Fill, Halt, Mode, serves};
 pub use log::{EventLog, Logged, PastEvent};
 pub use register::{Modes, Operations};
 

@@ -6,6 +6,7 @@
 //! exits 0. At the first sign of interference it says what it saw and exits 1.
 
 mod hold;
+mod lineage;
 mod memory;
 mod sleeps;
 mod work;
@@ -65,6 +66,8 @@ fn act(kind: &str) -> Result<Act, String> {
         }
         "rseq" => Box::new(sequences()?),
         "work" => Box::new(work::checked()),
+        "heir" => Box::new(lineage::lineage(1)?),
+        "lineage" => Box::new(lineage::lineage(4)?),
         "memory" => Box::new(memory::memory()?),
         "family" => Box::new(memory::family()?),
         "large" => Box::new(work::large()),

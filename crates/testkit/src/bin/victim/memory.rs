@@ -16,7 +16,7 @@ struct Checked {
     seeds: Vec<u64>,
 }
 
-fn word(seed: u64, index: usize) -> u64 {
+pub(crate) fn word(seed: u64, index: usize) -> u64 {
     match seed % 4 {
         _ if seed == 0 => 0,
         0 => seed,
