@@ -16,9 +16,8 @@ use std::time::Duration;
 pub(crate) fn watch() -> Result<(), Failure> {
     let runtime = Runtime::of_this_user().map_err(ParkError::from)?;
     // Who waits for the line may have gone away.
-    wake::watch(&Root::live(), &runtime, || {
-        drop(terminal::print("watching\n"))
-    })?;
+    let ready = || drop(terminal::print(&format!("{}\n", wake::READY)));
+    wake::watch(&Root::live(), &runtime, ready)?;
     Ok(())
 }
 

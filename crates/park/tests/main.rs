@@ -10,3 +10,5 @@ mod store;
 mod surgeon;
 #[cfg(test)]
 mod tree;
+#[cfg(test)]
+mod wake;

@@ -27,10 +27,13 @@ pub(crate) enum Verb {
     ParkBySwap,
     /// Ends after the first group has left.
     ParkInterrupted,
+    /// To wake for input.
+    ParkToWake,
     Resume,
 }
 
-const VERBS: [(&str, Verb); 5] = [
+const VERBS: [(&str, Verb); 6] = [
+    ("park-to-wake", Verb::ParkToWake),
     ("park-only", Verb::ParkOnly),
     ("park-by-swap", Verb::ParkBySwap),
     ("park", Verb::Park),
@@ -52,13 +55,25 @@ impl Theatre {
         }
     }
 
-    fn runtime(&self) -> Runtime {
-        Runtime::at(self.dir.path().join("run")).unwrap()
+    pub(crate) fn runtime(&self) -> Runtime {
+        Runtime::at(self.records()).unwrap()
+    }
+
+    /// The directory of the records.
+    pub(crate) fn records(&self) -> std::path::PathBuf {
+        self.dir.path().join("run")
     }
 
     pub(crate) fn start(&self, verb: Verb, victim: &Victim, step: Option<&str>) -> Child {
+        let mut surgeon = self.surgeon(verb, victim.pid(), step);
+        surgeon.stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    /// A surgeon, to be started, who works on this process.
+    pub(crate) fn surgeon(&self, verb: Verb, pid: Pid, step: Option<&str>) -> Command {
         let name = VERBS.iter().find(|(_, known)| *known == verb).unwrap().0;
-        Command::new(std::env::current_exe().unwrap())
+        let mut surgeon = Command::new(std::env::current_exe().unwrap());
+        surgeon
             .args([
                 "--exact",
                 "surgeon::surgeon",
@@ -67,13 +82,11 @@ impl Theatre {
                 "--test-threads=1",
             ])
             .env("SURGEON_VERB", name)
-            .env("SURGEON_PID", victim.pid().as_raw_pid().to_string())
+            .env("SURGEON_PID", pid.as_raw_pid().to_string())
             .env("SURGEON_RUN", self.dir.path())
             .env("SURGEON_STORES", self.stores.path())
-            .env("PLIMSOLL_FAULT_POINT", step.unwrap_or(""))
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap()
+            .env("PLIMSOLL_FAULT_POINT", step.unwrap_or(""));
+        surgeon
     }
 
     pub(crate) fn run(&self, verb: Verb, victim: &Victim, step: Option<&str>) -> ExitStatus {
@@ -121,7 +134,7 @@ impl Theatre {
         self.record_of(victim.pid())
     }
 
-    fn record_of(&self, pid: Pid) -> Option<Record> {
+    pub(crate) fn record_of(&self, pid: Pid) -> Option<Record> {
         let pid = u32::try_from(pid.as_raw_pid()).unwrap();
         back::find(&self.runtime(), &Root::live(), pid).unwrap()
     }
@@ -228,7 +241,10 @@ fn operate(verb: Verb, pid: u32, runtime: &Runtime, place: &Place) -> Result<(),
             _ => Wanted::Store,
         },
         codec: Codec::Lz4,
-        wake: WakeOn::Never,
+        wake: match verb {
+            Verb::ParkToWake => WakeOn::Input,
+            _ => WakeOn::Never,
+        },
         interrupted: &interrupted,
         progress: &mut |_, _| {
             interrupted.store(verb == Verb::ParkInterrupted, Ordering::SeqCst);

@@ -61,6 +61,8 @@ pub struct Asleep {
     pub call: Syscall,
     /// Where its stack stood: tells whether it is the same sleep as one seen earlier.
     pub stack_pointer: u64,
+    /// The call has done a part of its work, and ends with that; or it was no sleep.
+    pub is_over: bool,
 }
 
 impl Drop for StoppedProcess {
@@ -176,12 +178,12 @@ impl Gathering {
                 match running.stop(PATIENCE, |child| coming.push(child))? {
                     Stop::Stopped(stopped) => {
                         let registers = stopped.registers()?;
-                        if let Some(call) = registers.interrupted() {
-                            let stack_pointer = registers.rsp;
+                        if let Some(call) = registers.call() {
                             let asleep = Asleep {
                                 tid,
                                 call,
-                                stack_pointer,
+                                stack_pointer: registers.rsp,
+                                is_over: registers.interrupted().is_none(),
                             };
                             self.asleep.insert(tid, asleep);
                         }

@@ -15,6 +15,7 @@ mod python;
 mod redis;
 mod running;
 mod tmux;
+mod wakes;
 
 use crate::program::{plimsoll, transcript};
 use running::kill;

@@ -1,6 +1,7 @@
 //! Node with timers and an HTTP server; one connection is kept open through all rounds.
 
 use super::running::Lines;
+use super::wakes::twenty_wakes;
 use super::{Client, fixture, ten_rounds};
 use plimsoll_testkit::need;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -45,4 +46,5 @@ fn timers_and_a_server() {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let mut http = Http(BufReader::new(stream));
     ten_rounds("node", node.running.pid(), &mut http);
+    twenty_wakes("node", node.running.pid(), &mut http);
 }

@@ -1,6 +1,7 @@
 //! CPython with numpy and threads.
 
 use super::running::Lines;
+use super::wakes::twenty_wakes;
 use super::{fixture, ten_rounds};
 use plimsoll_testkit::need;
 use std::process::Command;
@@ -16,4 +17,14 @@ fn numpy_and_threads() {
     need!(Root, Userfaultfd, Numpy);
     let mut python = start(256);
     ten_rounds("python, numpy", python.running.pid(), &mut python);
+    twenty_wakes("python, numpy", python.running.pid(), &mut python);
+}
+
+/// What an agent is that waits for its user.
+#[test]
+fn a_prompt() {
+    need!(Root, Userfaultfd, Program("python3"));
+    let script = "import itertools\nheld = bytearray(b'x' * (100 << 20))\nprint('ready', flush=True)\nfor n in itertools.count(1): print('right' if input() == 'check' else f'ticks {n}', flush=True)";
+    let mut python = Lines::start(Command::new("python3").args(["-c", script]));
+    twenty_wakes("python, input()", python.running.pid(), &mut python);
 }

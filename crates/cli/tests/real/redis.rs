@@ -1,6 +1,7 @@
 //! Redis with a million keys, whose digest stays; benchmarked afterwards.
 
 use super::running::{Running, until};
+use super::wakes::twenty_wakes;
 use super::{Client, directory, ten_rounds};
 use plimsoll_testkit::need;
 use std::path::PathBuf;
@@ -67,6 +68,7 @@ fn a_million_keys() {
     assert_eq!(digest.len(), 40, "{digest}");
 
     ten_rounds("redis", server.pid(), &mut redis);
+    twenty_wakes("redis", server.pid(), &mut redis);
 
     assert_eq!(redis.cli(&["DEBUG", "DIGEST"]), digest);
     let mut benchmark = Command::new("redis-benchmark");

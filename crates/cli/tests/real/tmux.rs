@@ -1,6 +1,7 @@
 //! bash in a tmux of our own, with a stopped job: keys pressed while it is parked are there when it comes back.
 
 use super::running::until;
+use super::wakes::twenty_wakes;
 use super::{Client, directory, ten_rounds};
 use plimsoll_testkit::need;
 use std::path::{Path, PathBuf};
@@ -81,7 +82,9 @@ fn a_shell_with_a_stopped_job() {
     std::thread::sleep(std::time::Duration::from_millis(300)); // until it runs
     tmux.run(&["send-keys", "C-z"]);
     tmux.shows("Stopped ");
-    ten_rounds("bash in tmux", pid.trim().parse().unwrap(), &mut tmux);
+    let pid = pid.trim().parse().unwrap();
+    ten_rounds("bash in tmux", pid, &mut tmux);
+    twenty_wakes("bash in tmux", pid, &mut tmux);
     tmux.run(&["send-keys", "C-l"]);
     tmux.type_line("jobs; echo $?.");
     tmux.shows("\n0.");

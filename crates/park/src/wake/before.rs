@@ -45,15 +45,16 @@ impl Before {
     }
 
     /// What was seen of a thread, if it has been in that sleep all the while; and the call itself, for what
-    /// `restart_syscall(2)` stands for.
-    pub(super) fn of(&self, asleep: &Asleep) -> (Syscall, Option<u64>) {
+    /// `restart_syscall(2)` stands for. `None` for a thread that was not asleep.
+    pub(super) fn of(&self, asleep: &Asleep) -> Option<(Syscall, Option<u64>)> {
         let same = |seen: &&Seen| seen.asleep == (asleep.call, asleep.stack_pointer);
         match self.0.get(&asleep.tid.as_raw_pid()).filter(same) {
-            None => (asleep.call, None),
+            None if asleep.is_over => None,
+            None => Some((asleep.call, None)),
             Some(seen) => {
                 let number = seen.restarts.unwrap_or(asleep.call.number);
                 let args = asleep.call.args;
-                (Syscall { number, args }, seen.slept_ns)
+                Some((Syscall { number, args }, seen.slept_ns))
             }
         }
     }

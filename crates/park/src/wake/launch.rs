@@ -7,7 +7,7 @@ use super::WakeOn;
 use crate::ParkError;
 use crate::runtime::{Runtime, State};
 use plimsoll_sys::own::hand_on_standard_descriptors_only;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 /// How it stands with the watcher.
@@ -21,8 +21,11 @@ pub enum Watching {
     Started,
 }
 
+/// The line that a watcher says when it watches.
+pub const READY: &str = "watching";
+
 /// Sees to it that a watcher is there if a parked tree wants one: `watcher` is the program that calls
-/// [`watch`](super::watch()) and says a line when that is ready.
+/// [`watch`](super::watch()) and says [`READY`] when that is ready.
 ///
 /// # Errors
 /// When records can't be read, or it can't be started.
@@ -47,16 +50,11 @@ fn start(watcher: &mut Command) -> io::Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
-    let mut said = [0];
-    match started
-        .stdout
-        .take()
-        .map(|mut said_to| said_to.read(&mut said))
-    {
-        Some(Ok(1)) => Ok(()),
-        _ => Err(io::Error::other(format!(
-            "it ended with {}",
-            started.wait()?
-        ))),
+    let said = started.stdout.take().map(BufReader::new);
+    let mut lines = said.into_iter().flat_map(BufRead::lines);
+    if lines.any(|line| line.is_ok_and(|line| line == READY)) {
+        return Ok(());
     }
+    let ended = format!("it ended with {}", started.wait()?);
+    Err(io::Error::other(ended))
 }

@@ -33,7 +33,7 @@ fn look_at(root: &Root, process: &StoppedProcess, before: &Before, waits: &mut W
             continue;
         }
         let asleep = process.asleep.iter().find(|one| one.tid == thread.tid());
-        let seen = asleep.map(|asleep| before.of(asleep));
+        let seen = asleep.and_then(|asleep| before.of(asleep));
         let sleep =
             seen.and_then(|(call, slept_ns)| Some((call::decode(&call, &memory)?, slept_ns)));
         let Some((sleep, slept_ns)) = sleep else {

@@ -29,7 +29,7 @@ mod watch;
 mod words;
 
 pub(crate) use before::Before;
-pub use launch::{Watching, ensure};
+pub use launch::{READY, Watching, ensure};
 pub(crate) use look::waits;
 pub use watch::watch;
 

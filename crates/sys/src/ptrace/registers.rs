@@ -112,7 +112,10 @@ impl Registers {
         }
     }
 
-    fn call(&self) -> Option<Syscall> {
+    /// The system call that the stop found the thread in, whatever became of it: one that had done a part of its work
+    /// ends with that.
+    #[must_use]
+    pub fn call(&self) -> Option<Syscall> {
         (self.orig_rax != NO_SYSCALL).then_some(Syscall {
             number: self.orig_rax,
             args: [self.rdi, self.rsi, self.rdx, self.r10, self.r8, self.r9],
