@@ -96,11 +96,14 @@ fn line(tree: &Tree<'_>) -> String {
         Standing::Parked => format!("{:>8} {}\n", "", tree.wakes.words()),
         _ => String::new(),
     };
+    let processes = match tree.processes.len() {
+        1 => "1 process".to_owned(),
+        many => format!("{many} processes"),
+    };
     format!(
-        "{:>8} {:<15} {:>3} processes  {:>10} out, {:>10} stored by {:<5} {ago} s ago  {state}\n{wakes}",
+        "{:>8} {:<15} {processes:<13}  {:>10} out, {:>10} stored by {:<5} {ago} s ago  {state}\n{wakes}",
         tree.pid,
         tree.comm,
-        tree.processes.len(),
         Bytes(tree.moved_bytes),
         Bytes(tree.stored_bytes),
         tree.via,
