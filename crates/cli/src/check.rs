@@ -70,6 +70,8 @@ struct Told<'a> {
     would_move_bytes: u64,
     /// What a resume would take on top.
     copies_bytes: u64,
+    /// The size of a swap file that would be made for the time.
+    swap_file_bytes: Option<u64>,
     left: Vec<Left>,
     obstacles: Vec<Obstacle<'a>>,
     processes: Vec<Process<'a>>,
@@ -100,6 +102,7 @@ fn told(pid: u32, answer: Answer, report: &Report) -> Told<'_> {
         via: via(report.means),
         would_move_bytes: report.moves().get(),
         copies_bytes: report.copies.get(),
+        swap_file_bytes: report.own_swap.as_ref().map(|own| own.size.get()),
         left: Left::all(&report.left()),
         obstacles: report.hindrances.iter().map(Obstacle::of).collect(),
         processes: report.fates.iter().map(Process::of).collect(),
@@ -152,6 +155,10 @@ fn text(pid: u32, answer: Answer, report: &Report) -> String {
         text += &format!("      remedy: {}\n", hindrance.remedy);
     }
     text += &format!("  {:>10} would leave memory\n", report.moves());
+    if let Some(own) = &report.own_swap {
+        let (size, dir) = (own.size, own.dir.display());
+        text += &format!("  {size:>10} of swap would be made for the time, as a file in {dir}\n");
+    }
     if report.copies > Bytes::ZERO {
         let copies = report.copies;
         text += &format!("  {copies:>10} more when it comes back: shared pages become copies\n");

@@ -8,7 +8,7 @@ use plimsoll_park::out::{self, Done, Order, Wanted};
 use plimsoll_park::plan::Stays;
 use plimsoll_park::runtime::{Member, Runtime};
 use plimsoll_park::store::{Codec, Place};
-use plimsoll_park::{self as park, ParkError};
+use plimsoll_park::{self as park, ParkError, own_memory};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze::FrozenBy;
 use plimsoll_surgery::tree::Extent;
@@ -28,6 +28,7 @@ pub(crate) fn run(args: &args::Park) -> Result<(), Failure> {
     let runtime = Runtime::of_this_user().map_err(ParkError::from)?;
     let place = place(&args.store);
     let interrupted = catch_signals()?;
+    own_memory::spare();
     wake::ensure(&runtime);
     for pid in &args.pids {
         let begun = Instant::now();
@@ -175,12 +176,16 @@ struct Told<'a> {
     processes: &'a [Member],
     moved_bytes: u64,
     copies_bytes: u64,
+    /// The size of the swap file that was made for it.
+    swap_file_bytes: Option<u64>,
     stored_bytes: u64,
     left: Vec<Left>,
     frozen_by: Option<FrozenBy>,
     #[serde(flatten)]
     wakes: wake::Told<'a>,
     took_ms: u64,
+    /// The most memory that this program took.
+    own_peak_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -219,11 +224,13 @@ fn told(
             processes: &record.processes,
             moved_bytes: record.moved_bytes,
             copies_bytes: record.copies_bytes,
+            swap_file_bytes: done.own_swap.as_ref().map(|own| own.size.get()),
             stored_bytes: record.stored_bytes,
             left: Left::all(&done.left),
             frozen_by,
             wakes,
             took_ms,
+            own_peak_bytes: own_memory::peak(&Root::live()).map(Bytes::get),
         });
     }
     let mut text = format!(
@@ -234,6 +241,10 @@ fn told(
     );
     if let Some(because) = &done.because {
         text += &format!("  {} was chosen: {because}\n", record.means.name());
+    }
+    if let Some(own) = &done.own_swap {
+        let (size, dir) = (own.size, own.dir.display());
+        text += &format!("  {size:>10} of swap were made for the time, as a file in {dir}\n");
     }
     if record.copies_bytes > 0 {
         let copies = Bytes(record.copies_bytes);

@@ -235,8 +235,12 @@ fn an_ordinary_user_is_told_what_would_do_and_the_target_is_as_it_was() {
         );
     }
     let found = obstacles(&swap_said).join("\n");
-    assert!(found.contains("CAP_SYS_NICE"), "{found}");
-    assert!(matches!(swap_code, Some(3 | 4)), "{swap_said}");
+    // The process pages out for itself: room is all that it takes.
+    match swap_code {
+        Some(0) => assert_eq!(found, ""),
+        _ => assert!(found.contains("swapon"), "{found}"),
+    }
+    assert!(matches!(swap_code, Some(0 | 4)), "{swap_said}");
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub struct Resumed {
     pub returned_bytes: u64,
     /// Until it ran again.
     pub running_after: Duration,
+    /// Why a swap file of our own could not be removed.
+    pub swap_kept: Option<ParkError>,
 }
 
 /// The record of the tree that a process belongs to. Records whose processes are all gone are cleared away, with
@@ -73,6 +75,8 @@ pub fn living(runtime: &Runtime, root: &Root) -> Result<Vec<Record>, ParkError> 
             clear_away(runtime, root, &record)?;
         }
     }
+    // One that doesn't fit in memory now stays for the next command.
+    let _ = swap::own::tidy(root, runtime);
     Ok(living)
 }
 
@@ -207,10 +211,12 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
     record.children = entry.record()?.map_or_else(Vec::new, |now| now.children);
     close_leftovers(root, &record)?;
     forget(entry, &record)?;
+    let swap_kept = swap::own::tidy(root, runtime).err();
     Ok(Resumed {
         record,
         returned_bytes,
         running_after,
+        swap_kept,
     })
 }
 

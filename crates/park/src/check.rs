@@ -18,6 +18,7 @@ use plimsoll_units::{Bytes, PageSize};
 use rustix::fs::Access;
 use rustix::thread::CapabilitySet;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::{fmt, fs};
 
 /// A tree and its host, as they were found.
@@ -178,6 +179,15 @@ pub enum Means {
     Store,
 }
 
+/// A swap file of our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnSwap {
+    /// What it takes.
+    pub size: Bytes,
+    /// Where it is made.
+    pub dir: PathBuf,
+}
+
 /// The answer.
 #[derive(Debug)]
 pub struct Report {
@@ -187,6 +197,8 @@ pub struct Report {
     pub means: Means,
     /// Bytes that a resume would take on top: pages shared since a fork come back to each process.
     pub copies: Bytes,
+    /// A swap file that has to be made first.
+    pub own_swap: Option<OwnSwap>,
     /// All that stands in the way.
     pub hindrances: Vec<Hindrance>,
 }
@@ -234,8 +246,12 @@ impl Report {
                 "there is nothing to gain",
             ));
         }
+        let mut own_swap_file = None;
         match means {
-            Means::Swap => hindrances.extend(of_swap(host)),
+            Means::Swap => match own_swap(host, place) {
+                Ok(own) => own_swap_file = own,
+                Err(hindrance) => hindrances.push(hindrance),
+            },
             Means::Store => {
                 hindrances.extend(of_store(examined));
                 hindrances.extend(of_copies(copies, host));
@@ -249,6 +265,7 @@ impl Report {
             fates,
             means,
             copies,
+            own_swap: own_swap_file,
             hindrances,
         }
     }
@@ -292,16 +309,29 @@ fn of_host(what: &str, remedy: &str) -> Hindrance {
     }
 }
 
-fn of_swap(host: &Host) -> Option<Hindrance> {
+/// What a swap file of our own would have to take, or why there can be none.
+fn own_swap(host: &Host, place: &Place) -> Result<Option<OwnSwap>, Hindrance> {
     let (needed, budget) = (host.swap_needed, host.swap);
+    if budget.holds() >= needed {
+        return Ok(None);
+    }
     let what = format!("it takes {needed} of swap, and {budget}");
-    let remedy = match budget.group {
-        Some(most) if most < needed => {
-            "raise memory.swap.max of its control group, or use --via store"
-        }
-        _ => "add swap (swapon), or use --via store",
+    let Some(size) = swap::own::wanted(needed, &budget) else {
+        let remedy = "raise memory.swap.max of its control group, or use --via store";
+        return Err(of_host(&what, remedy));
     };
-    (budget.holds() < needed).then(|| of_host(&what, remedy))
+    if !host.we_have(CapabilitySet::SYS_ADMIN) {
+        let remedy = "add swap (swapon), or run as root, which makes a swap file for the time; \
+                      or use --via store";
+        return Err(of_host(&what, remedy));
+    }
+    match swap::own::look(place, size) {
+        Ok(dir) => Ok(Some(OwnSwap { size, dir })),
+        Err(error) => Err(of_host(
+            &format!("{what}, and no swap file can be made: {error}"),
+            "give a directory on a disk that can hold one with --store; or use --via store",
+        )),
+    }
 }
 
 /// The copies that a resume makes have to fit in what is free even now, before anything has left.

@@ -4,7 +4,7 @@ use crate::check::Hindrance;
 use crate::pager::Damage;
 use crate::runtime::RuntimeError;
 use crate::store::StoreError;
-use crate::swap::Budget;
+use crate::swap::{Budget, OwnSwapError};
 use plimsoll_proc::ReadError;
 use plimsoll_surgery::freeze::FreezeError;
 use plimsoll_surgery::holds::LookError;
@@ -127,6 +127,9 @@ pub enum ParkError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A swap file of our own.
+    #[error(transparent)]
+    OwnSwap(#[from] OwnSwapError),
     /// The records.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -145,6 +148,7 @@ impl ParkError {
             | Self::Nothing(_)
             | Self::NoSwap { .. }
             | Self::UsesUserfaultfd { .. }
+            | Self::OwnSwap(OwnSwapError::FileSystem { .. })
             | Self::Store(StoreError::NoRoom { .. } | StoreError::InMemory { .. }) => Kind::Refused,
             Self::NoUserfaultfd { .. } | Self::Operate(OperateError::Seccomp { .. }) => {
                 Kind::NotPermitted
@@ -176,6 +180,12 @@ impl ParkError {
                 "give a directory on a larger disk with --store"
             }
             Self::Store(StoreError::InMemory { .. }) => "give a directory on a disk with --store",
+            Self::OwnSwap(OwnSwapError::FileSystem { .. }) => {
+                "give a directory on another disk with --store, or park with --via store"
+            }
+            Self::OwnSwap(OwnSwapError::NoMemory { .. }) => {
+                "free memory: the next plimsoll removes the swap file"
+            }
             Self::Damaged { .. } => "the store is kept; the process can only be ended",
             _ if self.kind() == Kind::NotPermitted => {
                 "run it as root, or with CAP_SYS_PTRACE and CAP_SYS_NICE"

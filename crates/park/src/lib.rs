@@ -20,6 +20,7 @@ mod hand;
 mod heirs;
 mod memory_group;
 pub mod out;
+pub mod own_memory;
 pub mod pager;
 pub mod plan;
 pub mod runtime;

@@ -3,7 +3,7 @@
 //! Every step leaves the tree in a state that the next plimsoll can take up, and a failure undoes what was done
 //! before the tree runs again (`docs/design/005-parking.md` lists each step with what a kill there leaves).
 
-use crate::check::{self, Examined, Report};
+use crate::check::{self, Examined, OwnSwap, Report};
 use crate::fault_point::fault_point;
 use crate::plan::{Plan, Stays};
 use crate::runtime::{Entry, Means, Member, Record, Runtime, State, VERSION};
@@ -70,6 +70,8 @@ pub struct Done {
     pub record: Record,
     /// What stays, by reason.
     pub left: BTreeMap<Stays, Bytes>,
+    /// The swap file that was made for it.
+    pub own_swap: Option<OwnSwap>,
     /// Why this means and not the other; `None` where it was asked for.
     pub because: Option<String>,
 }
@@ -87,7 +89,11 @@ pub fn park(order: &mut Order<'_>) -> Result<Done, ParkError> {
     let done = park_in(order, &entry);
     match &done {
         Ok(_) | Err(ParkError::NotPutBack { .. }) => {}
-        Err(_) => entry.remove()?,
+        Err(_) => {
+            entry.remove()?;
+            // What can't be removed now is by the next command.
+            let _ = swap::own::tidy(order.root, order.runtime);
+        }
     }
     done
 }
@@ -100,10 +106,17 @@ fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
     if !report.hindrances.is_empty() {
         return Err(ParkError::Hindered(report.hindrances));
     }
+    let page_size = page_size(order.root)?;
+    let _swap_file = match &report.own_swap {
+        None => None,
+        Some(own) => {
+            let made = swap::own::make(order.runtime, order.place, own.size, page_size);
+            Some(made?)
+        }
+    };
     let before = wake::Before::look(order.root, order.pid, order.extent)?;
     let mut tree = StoppedTree::stop(order.root, order.pid, order.extent, STOP_TIMEOUT)?;
     fault_point("stopped");
-    let page_size = page_size(order.root)?;
     let mut plans = look(order.root, &tree, page_size)?;
     let (way, because) = choose(order, report.means, &tree, &plans)?;
     let mut record = record(order.root, &tree, way.means())?;
@@ -151,6 +164,7 @@ fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
     Ok(Done {
         record,
         left,
+        own_swap: report.own_swap,
         because,
     })
 }

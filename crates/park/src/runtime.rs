@@ -208,6 +208,11 @@ impl Runtime {
         Ok(Self { dir })
     }
 
+    /// A place beside the records.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.with_file_name(name)
+    }
+
     /// The records there are. One that can't be read comes as its error.
     ///
     /// # Errors

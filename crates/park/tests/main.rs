@@ -5,6 +5,8 @@ mod family;
 #[cfg(test)]
 mod lineage;
 #[cfg(test)]
+mod own_swap;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod surgeon;

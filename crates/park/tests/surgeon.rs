@@ -130,6 +130,11 @@ impl Theatre {
         self.record_of(pid).is_some()
     }
 
+    pub(crate) fn beside_records(&self, name: &str) -> std::path::PathBuf {
+        let _ = self.runtime();
+        self.dir.path().join("run").join(name)
+    }
+
     pub(crate) fn record(&self, victim: &Victim) -> Option<Record> {
         self.record_of(victim.pid())
     }

@@ -8,9 +8,12 @@
 
 mod ahead;
 mod budget;
+mod header;
+pub(crate) mod own;
 mod shared;
 
 pub use budget::Budget;
+pub use own::OwnSwapError;
 
 use crate::ParkError;
 use crate::arm::pidfd;

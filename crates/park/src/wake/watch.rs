@@ -13,9 +13,9 @@ use super::pending::{self, Asleep};
 use super::{Deadline, Waits, WakeOn};
 use crate::ParkError;
 use crate::arm::pidfd;
-use crate::back;
 use crate::fault_point::fault_point;
 use crate::runtime::{Record, Runtime, State, WatcherLock};
+use crate::{back, own_memory};
 use plimsoll_proc::Root;
 use plimsoll_surgery::tree::ProcessName;
 use plimsoll_sys::own::{Forked, fork};
@@ -25,7 +25,6 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::inotify;
 use rustix::io::Errno;
-use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{
     PidfdGetfdFlags, Resource, Rlimit, WaitId, WaitIdOptions, getrlimit, pidfd_getfd, setrlimit,
     waitid,
@@ -56,7 +55,8 @@ pub fn watch(root: &Root, runtime: &Runtime, ready: impl FnOnce()) -> Result<(),
     };
     fault_point("watch-locked");
     stand_alone();
-    spare_our_memory();
+    own_memory::spare();
+    allow_many_descriptors();
     let work = Watcher::new(root, runtime, lock)?.run(ready)?;
     // A child from here on: the watcher's descriptors are closed.
     match work {
@@ -85,15 +85,8 @@ fn stand_alone() {
     let _ = rustix::thread::set_name(c"plimsoll");
 }
 
-/// Whatever happens to the host's memory, this process neither waits for its own pages nor is chosen to be killed; as
-/// far as its user may ask for that.
-fn spare_our_memory() {
-    let touched = MlockAllFlags::CURRENT | MlockAllFlags::ONFAULT;
-    // Under a limit, memory that is locked as it comes might not come.
-    let privileged = rustix::process::geteuid().is_root();
-    let later = privileged.then_some(MlockAllFlags::FUTURE);
-    let _ = mlockall(touched | later.unwrap_or(MlockAllFlags::empty()));
-    let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
+/// One descriptor for each sleep of each tree.
+fn allow_many_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
         current: limit.maximum,
