@@ -11,8 +11,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 pub(crate) const VERSION: u32 = 1;
 /// What the files are aligned to: a multiple of every device's block, whatever the page size.
 pub(crate) const BLOCK: usize = 4096;
-/// The most that one frame holds unpacked, and so what one fault unpacks.
-pub const FRAME_BYTES: usize = 128 << 10;
+/// The most that one frame holds unpacked, and so what one fault reads and unpacks: a tenth of a millisecond's work.
+pub const FRAME_BYTES: usize = 32 << 10;
 /// The most that is read, packed and written at once.
 pub const SLICE_BYTES: usize = 512 << 10;
 /// A tree that is larger than this is refused.

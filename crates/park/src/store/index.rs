@@ -2,6 +2,9 @@
 //! order of processes and addresses; read by binary search, a block at a time, so that its size in memory is
 //! 16 bytes for each 127 frames.
 //!
+//! Opening it reads these 16 bytes a block, the *fences*, and no block: a tree is to run long before its whole
+//! index has been read. A block is checked each time it is read, so damage is found before anything in it is believed.
+//!
 //! It is written under another name and renamed last: a file `index` means that the store is complete.
 
 use super::StoreError;
@@ -10,12 +13,17 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 const INDEX_MAGIC: u32 = u32::from_le_bytes(*b"PLix");
 const BLOCK_MAGIC: u32 = u32::from_le_bytes(*b"PLib");
+const FENCE_MAGIC: u32 = u32::from_le_bytes(*b"PLif");
 const ENTRIES: usize = (BLOCK - size_of::<RawBlockHeader>()) / size_of::<RawEntry>();
+/// Blocks that are kept in memory: those that faults here and there, and threads that go through all of it, ask for.
+const RECENT: usize = 64;
+const FENCES: usize = (BLOCK - size_of::<RawBlockHeader>()) / size_of::<RawFence>();
 
 /// A run of pages and the frame that holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +91,22 @@ struct RawBlock {
     entries: [RawEntry; ENTRIES],
 }
 
+/// The first run of a block.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawFence {
+    address: U64,
+    slot: U32,
+    reserved: U32,
+}
+
+#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawFences {
+    header: RawBlockHeader,
+    fences: [RawFence; FENCES],
+}
+
 impl From<&Located> for RawEntry {
     fn from(located: &Located) -> Self {
         Self {
@@ -123,11 +147,11 @@ pub(crate) struct Builder {
     filled: usize,
     blocks: u64,
     entries: u64,
+    /// The first run of each block, the open one included.
+    fences: Vec<(Slot, u64)>,
     /// The end of the last run, to refuse what is out of order.
     reached: (Slot, u64),
     page_size: u64,
-    /// The first run of each block that is written.
-    firsts: Vec<(Slot, u64)>,
 }
 
 impl Builder {
@@ -144,9 +168,9 @@ impl Builder {
             filled: 0,
             blocks: 0,
             entries: 0,
+            fences: Vec::new(),
             reached: (Slot(0), 0),
             page_size,
-            firsts: Vec::new(),
         })
     }
 
@@ -158,6 +182,9 @@ impl Builder {
             });
         }
         self.reached = (located.slot, located.end(self.page_size));
+        if self.filled == 0 {
+            self.fences.push((located.slot, located.address));
+        }
         if let Some(entry) = self.block.entries.get_mut(self.filled) {
             *entry = located.into();
         }
@@ -186,7 +213,7 @@ impl Builder {
         if first_open.is_some_and(|run| (run.slot, run.address) <= wanted) {
             return Ok(last_of(open));
         }
-        let after = self.firsts.partition_point(|first| *first <= wanted);
+        let after = self.fences.partition_point(|first| *first <= wanted);
         let Some(number) = after.checked_sub(1) else {
             return Ok(None);
         };
@@ -195,17 +222,7 @@ impl Builder {
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        let first = self.block.entries.first().and_then(RawEntry::located);
-        self.firsts
-            .extend(first.map(|first| (first.slot, first.address)));
-        self.block.header = RawBlockHeader {
-            magic: U32::new(BLOCK_MAGIC),
-            crc: U32::new(0),
-            store: U64::new(self.store),
-            number: U64::new(self.blocks),
-            entries: U32::new(u32::try_from(self.filled).unwrap_or(u32::MAX)),
-            reserved: U32::new(0),
-        };
+        self.block.header = block_header(BLOCK_MAGIC, self.store, self.blocks, self.filled);
         self.block.header.crc = U32::new(checksum(self.block.as_bytes(), &[]));
         self.file
             .write_all(self.block.as_bytes())
@@ -216,11 +233,29 @@ impl Builder {
         Ok(())
     }
 
+    /// Writes the first run of each block, behind them all.
+    fn write_fences(&mut self) -> Result<(), StoreError> {
+        for (number, fences) in (0..).zip(self.fences.chunks(FENCES)) {
+            let mut block = RawFences::new_zeroed();
+            block.header = block_header(FENCE_MAGIC, self.store, number, fences.len());
+            for (raw, (slot, address)) in block.fences.iter_mut().zip(fences) {
+                raw.slot = U32::new(slot.0);
+                raw.address = U64::new(*address);
+            }
+            block.header.crc = U32::new(checksum(block.as_bytes(), &[]));
+            self.file
+                .write_all(block.as_bytes())
+                .map_err(StoreError::io("write", &self.path))?;
+        }
+        Ok(())
+    }
+
     /// Writes the header, makes all of it durable and gives it its name.
     pub(crate) fn finish(mut self, pages_length: u64) -> Result<(), StoreError> {
         if self.filled > 0 {
             self.flush()?;
         }
+        self.write_fences()?;
         let header = RawIndexHeader {
             magic: U32::new(INDEX_MAGIC),
             crc: U32::new(0),
@@ -250,7 +285,21 @@ impl Builder {
     }
 }
 
-/// A finished index, wholly checked when it is opened, and again where it is read.
+fn block_header(magic: u32, store: u64, number: u64, filled: usize) -> RawBlockHeader {
+    RawBlockHeader {
+        magic: U32::new(magic),
+        crc: U32::new(0),
+        store: U64::new(store),
+        number: U64::new(number),
+        entries: U32::new(u32::try_from(filled).unwrap_or(u32::MAX)),
+        reserved: U32::new(0),
+    }
+}
+
+/// A block and its number.
+type Recent = Option<(u64, Arc<RawBlock>)>;
+
+/// A finished index; each block is checked where it is read.
 #[derive(Debug)]
 pub(crate) struct Index {
     file: File,
@@ -259,12 +308,14 @@ pub(crate) struct Index {
     page_size: u64,
     /// The first run of each block.
     firsts: Vec<(Slot, u64)>,
+    /// Blocks that were read last, each checked, at their number modulo so many.
+    recent: [Mutex<Recent>; RECENT],
     pub(crate) pages_length: u64,
     pub(crate) entries: u64,
 }
 
 impl Index {
-    /// Opens and checks all of it.
+    /// Opens it: reads its header and its fences.
     ///
     /// # Errors
     /// [`StoreError::Unfinished`] when there is none.
@@ -296,10 +347,10 @@ impl Index {
             .metadata()
             .map_err(StoreError::io("stat", &path))?
             .len();
-        let expected = header
-            .blocks
-            .get()
-            .checked_add(1)
+        let blocks = header.blocks.get();
+        let expected = blocks
+            .checked_add(blocks.div_ceil(FENCES as u64))
+            .and_then(|n| n.checked_add(1))
             .and_then(|n| n.checked_mul(BLOCK as u64));
         if header.store.get() != store || expected != Some(length) {
             return Err(damaged("the index is cut, or another store's"));
@@ -308,48 +359,95 @@ impl Index {
             store,
             page_size,
             firsts: Vec::new(),
+            recent: std::array::from_fn(|_| Mutex::default()),
             pages_length: header.pages_length.get(),
             entries: header.entries.get(),
             file,
             path: path.clone(),
         };
-        index.check(header.blocks.get())?;
+        index.read_fences(blocks)?;
         Ok(index)
     }
 
-    /// Reads every block once: order, bounds and number of entries.
-    fn check(&mut self, blocks: u64) -> Result<(), StoreError> {
-        let mut reached = (Slot(0), 0);
-        let mut entries = 0;
-        for number in 0..blocks {
-            let block = self.block(number)?;
-            for located in block.located() {
-                let damaged = |what| StoreError::damaged(&self.path, offset_of(number), what);
-                let located = located.ok_or_else(|| damaged("an entry has an unknown codec"))?;
-                if (located.slot, located.address) < reached {
-                    return Err(damaged("entries are out of order"));
-                }
-                if located.offset.saturating_add(u64::from(located.stored)) > self.pages_length {
-                    return Err(damaged("an entry points past the end of the pages"));
-                }
-                reached = (located.slot, located.end(self.page_size));
-                entries += 1;
+    fn read_fences(&mut self, blocks: u64) -> Result<(), StoreError> {
+        for number in 0..blocks.div_ceil(FENCES as u64) {
+            let offset = offset_of(blocks.saturating_add(number));
+            let damaged = |what| StoreError::damaged(&self.path, offset, what);
+            let mut block = RawFences::new_zeroed();
+            self.file
+                .read_exact_at(block.as_mut_bytes(), offset)
+                .map_err(StoreError::io("read", &self.path))?;
+            let before = number.saturating_mul(FENCES as u64);
+            let expected = usize::try_from(blocks - before)
+                .unwrap_or(FENCES)
+                .min(FENCES);
+            let whole = is_whole(
+                FENCE_MAGIC,
+                self.store,
+                number,
+                &block.header,
+                block.as_bytes(),
+            );
+            if !whole || block.header.entries.get() as usize != expected {
+                return Err(damaged("a block of fences has a wrong checksum"));
             }
-            let first = block.located().flatten().next();
-            let first = first.ok_or_else(|| {
-                StoreError::damaged(&self.path, offset_of(number), "a block is empty")
-            })?;
-            self.firsts.push((first.slot, first.address));
+            let fences = block.fences.iter().take(expected);
+            for fence in fences.map(|raw| (Slot(raw.slot.get()), raw.address.get())) {
+                if self.firsts.last().is_some_and(|last| *last >= fence) {
+                    return Err(damaged("fences are out of order"));
+                }
+                self.firsts.push(fence);
+            }
         }
-        if entries == self.entries {
-            Ok(())
-        } else {
-            Err(StoreError::damaged(&self.path, 0, "entries are missing"))
+        Ok(())
+    }
+
+    /// Has the kernel read all of it ahead.
+    pub(crate) fn read_ahead(&self) {
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::WillNeed); // a wish
+    }
+
+    /// A block, from those that were read last or from the disk.
+    fn block(&self, number: u64) -> Result<Arc<RawBlock>, StoreError> {
+        let place = usize::try_from(number % RECENT as u64).unwrap_or(0);
+        let recent = self.recent.get(place).map(|recent| {
+            let recent = recent.lock();
+            recent.unwrap_or_else(PoisonError::into_inner)
+        });
+        let Some(mut recent) = recent else {
+            return self.read_checked(number).map(Arc::new); // cannot be: RECENT places
+        };
+        match &*recent {
+            Some((there, block)) if *there == number => Ok(Arc::clone(block)),
+            _ => {
+                let block = Arc::new(self.read_checked(number)?);
+                *recent = Some((number, Arc::clone(&block)));
+                Ok(block)
+            }
         }
     }
 
-    fn block(&self, number: u64) -> Result<RawBlock, StoreError> {
-        read_block(&self.file, &self.path, self.store, number)
+    fn read_checked(&self, number: u64) -> Result<RawBlock, StoreError> {
+        let block = read_block(&self.file, &self.path, self.store, number)?;
+        let damaged = |what| StoreError::damaged(&self.path, offset_of(number), what);
+        let fence = usize::try_from(number).ok();
+        let fence = fence.and_then(|number| self.firsts.get(number)).copied();
+        let mut reached = fence.ok_or_else(|| damaged("a block beyond the fences"))?;
+        let first = block.located().flatten().next();
+        if first.map(|run| (run.slot, run.address)) != fence {
+            return Err(damaged("a block does not begin where its fence says"));
+        }
+        for located in block.located() {
+            let located = located.ok_or_else(|| damaged("an entry has an unknown codec"))?;
+            if (located.slot, located.address) < reached {
+                return Err(damaged("entries are out of order"));
+            }
+            if located.offset.saturating_add(u64::from(located.stored)) > self.pages_length {
+                return Err(damaged("an entry points past the end of the pages"));
+            }
+            reached = (located.slot, located.end(self.page_size));
+        }
+        Ok(block)
     }
 
     /// The run that holds the page at `address`, or else the first one after it in the same process.
@@ -364,7 +462,7 @@ impl Index {
         // The block before may end before `address`; then it is the first entry of the next.
         for number in after.saturating_sub(1)..self.firsts.len().min(after.saturating_add(1)) {
             let block = self.block(number as u64)?;
-            let found = block.located().flatten().find(|run| {
+            let found = block.first_where(|run| {
                 (run.slot, run.end(self.page_size)) > (slot, address) && run.slot >= slot
             });
             if let Some(run) = found {
@@ -380,17 +478,22 @@ fn offset_of(number: u64) -> u64 {
     number.saturating_add(1).saturating_mul(BLOCK as u64)
 }
 
-/// A block, checked.
+/// Whether a block is the one that was written there.
+fn is_whole(magic: u32, store: u64, number: u64, header: &RawBlockHeader, bytes: &[u8]) -> bool {
+    header.magic.get() == magic
+        && header.crc.get() == checksum(bytes, &[])
+        && header.store.get() == store
+        && header.number.get() == number
+}
+
+/// A block, its checksum checked.
 fn read_block(file: &File, path: &Path, store: u64, number: u64) -> Result<RawBlock, StoreError> {
     let mut block = RawBlock::new_zeroed();
     let offset = offset_of(number);
     file.read_exact_at(block.as_mut_bytes(), offset)
         .map_err(StoreError::io("read", path))?;
-    let header = block.header;
-    let whole = header.magic.get() == BLOCK_MAGIC
-        && header.crc.get() == checksum(block.as_bytes(), &[])
-        && header.store.get() == store
-        && header.number.get() == number
+    let header = &block.header;
+    let whole = is_whole(BLOCK_MAGIC, store, number, header, block.as_bytes())
         && header.entries.get() as usize <= ENTRIES;
     if whole {
         Ok(block)
@@ -401,6 +504,14 @@ fn read_block(file: &File, path: &Path, store: u64, number: u64) -> Result<RawBl
 }
 
 impl RawBlock {
+    /// The first run for which this holds, as it then does for all after it.
+    fn first_where(&self, holds: impl Fn(&Located) -> bool) -> Option<Located> {
+        let entries = self.header.entries.get() as usize;
+        let entries = self.entries.get(..entries)?;
+        let before = |entry: &RawEntry| entry.located().is_some_and(|run| !holds(&run));
+        entries.get(entries.partition_point(before))?.located()
+    }
+
     fn located(&self) -> impl Iterator<Item = Option<Located>> {
         let entries = self.header.entries.get() as usize;
         self.entries.iter().take(entries).map(RawEntry::located)

@@ -4,7 +4,7 @@
 use super::buffer::Aligned;
 use super::disk::PagesFile;
 use super::format::{
-    BLOCK, Codec, Content, FRAME_BYTES, FRAME_HEADER, Header, Identity, MAX_PROCESSES,
+    BLOCK, Codec, Content, FRAME_BYTES, FRAME_HEADER, Header, Identity, MAX_PROCESSES, SLICE_BYTES,
     SharedSource, Slot, decode_header, header_length, open_frame,
 };
 use super::index::{Builder, Index, Located};
@@ -36,8 +36,13 @@ pub enum Pages<'r> {
     Bytes(&'r [u8]),
 }
 
+/// The most that a reader reads at once.
+const WINDOW: usize = SLICE_BYTES + 16 * BLOCK;
+
 /// The buffers of one reader; each thread of the pager has its own.
 pub struct FrameReader {
+    /// A part of the file: from this offset on, so many bytes.
+    window: (u64, usize),
     stored: Aligned,
     pages: Box<[u8]>,
     /// The frame whose pages are in the buffer.
@@ -58,7 +63,8 @@ fn read_header(pages: &PagesFile, path: &Path) -> Result<Header, StoreError> {
 }
 
 impl Store {
-    /// Opens a complete store and checks its header and all of its index.
+    /// Opens a complete store and checks its header and what its index begins with; blocks of the index and frames are
+    /// checked when they are read.
     ///
     /// # Errors
     /// [`StoreError::Unfinished`] when its writer did not finish: [`Store::recover`] takes it up.
@@ -169,6 +175,11 @@ impl Store {
         }
     }
 
+    /// Has the kernel read the index ahead, so that who looks into it does not wait for the disk at every block.
+    pub fn read_index_ahead(&self) {
+        self.index.read_ahead();
+    }
+
     /// Reads everything once: every frame, every checksum, every entry of the index.
     ///
     /// # Errors
@@ -217,7 +228,8 @@ impl FrameReader {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            stored: Aligned::new(MOST_STORED.next_multiple_of(BLOCK) + BLOCK),
+            window: (0, 0),
+            stored: Aligned::new(WINDOW + 2 * BLOCK),
             pages: vec![0; FRAME_BYTES].into_boxed_slice(),
             held: None,
         }
@@ -278,9 +290,9 @@ impl FrameReader {
         let whole = usize::try_from(whole).unwrap_or(usize::MAX);
         if self.held != Some(*run) {
             self.held = None;
-            let (stored, pages) = (&mut self.stored, &mut self.pages);
-            let payload = fetch(stored, store, run)?;
-            let into = pages
+            let payload = fetch(&mut self.stored, &mut self.window, store, run)?;
+            let into = self
+                .pages
                 .get_mut(..whole)
                 .ok_or_else(|| damaged("a frame that is too large"))?;
             unpack(run.content, payload, into).map_err(damaged)?;
@@ -305,13 +317,36 @@ impl FrameReader {
     }
 
     fn fetch(&mut self, store: &Store, run: &Located) -> Result<&[u8], StoreError> {
-        fetch(&mut self.stored, store, run)
+        fetch(&mut self.stored, &mut self.window, store, run)
+    }
+
+    /// Reads the frames from that of `first` to that of `last` in one go, as far as there is room, so that those who
+    /// ask for them next don't wait for the disk each.
+    ///
+    /// # Errors
+    /// As `pread(2)`.
+    pub fn read_ahead(
+        &mut self,
+        store: &Store,
+        first: &Located,
+        last: &Located,
+    ) -> Result<(), StoreError> {
+        let end = last.offset + (FRAME_HEADER as u64) + u64::from(last.stored);
+        let len = usize::try_from(end.saturating_sub(first.offset)).unwrap_or(WINDOW);
+        self.window = (0, 0);
+        let read = store
+            .pages
+            .read_around(&mut self.stored, first.offset, len.min(WINDOW))?;
+        self.window = (first.offset, read.len());
+        Ok(())
     }
 }
 
-/// The payload of the frame of `run`, once its header says just what the index said.
+/// The payload of the frame of `run`, once its header says just what the index said; from the window of the file that
+/// is in the buffer, or else from the disk.
 fn fetch<'b>(
     buffer: &'b mut Aligned,
+    window: &mut (u64, usize),
     store: &Store,
     run: &Located,
 ) -> Result<&'b [u8], StoreError> {
@@ -320,7 +355,20 @@ fn fetch<'b>(
     if len > MOST_STORED {
         return Err(damaged("a frame that is too large"));
     }
-    let bytes = store.pages.read_around(buffer, run.offset, len)?;
+    let ahead = run.offset.checked_sub(window.0);
+    let ahead = ahead.and_then(|ahead| usize::try_from(ahead).ok());
+    let bytes = match ahead.filter(|ahead| ahead.saturating_add(len) <= window.1) {
+        Some(ahead) => {
+            let start = ahead + usize::try_from(window.0 % BLOCK as u64).unwrap_or(0);
+            buffer.bytes().get(start..).unwrap_or_default()
+        }
+        None => {
+            *window = (0, 0);
+            let read = store.pages.read_around(buffer, run.offset, len)?;
+            *window = (run.offset, read.len());
+            read
+        }
+    };
     let (located, payload) = locate(bytes, &store.header, run.offset).map_err(damaged)?;
     if located == *run {
         Ok(payload)
