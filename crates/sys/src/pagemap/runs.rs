@@ -68,6 +68,81 @@ impl Pagemap {
         Ok(())
     }
 
+    /// The runs of mapped pages in `span` that are neither in RAM nor in swap, in order. Where the kernel has no scan,
+    /// what is not mapped counts too.
+    ///
+    /// # Errors
+    /// As [`Pagemap::scan`] and [`Pagemap::entries`].
+    pub fn absent(&self, span: Span, mut each: impl FnMut(Span)) -> Result<(), Errno> {
+        let there = Categories::PRESENT | Categories::SWAPPED;
+        let absent = Scan {
+            all: there,
+            inverted: there,
+            ..Scan::default()
+        };
+        match self.each_region(span, &absent, |region| each(region.span())) {
+            Err(Errno::NOTTY | Errno::INVAL) => self.absent_words(span, &mut each),
+            walked => walked,
+        }
+    }
+
+    /// The runs of pages in `span` that are mapped as huge pages, in order; none where the kernel has no scan.
+    ///
+    /// # Errors
+    /// As [`Pagemap::scan`].
+    pub fn huge(&self, span: Span, mut each: impl FnMut(Span)) -> Result<(), Errno> {
+        let huge = Scan {
+            all: Categories::HUGE | Categories::PRESENT,
+            ..Scan::default()
+        };
+        match self.each_region(span, &huge, |region| each(region.span())) {
+            Err(Errno::NOTTY | Errno::INVAL) => Ok(()),
+            walked => walked,
+        }
+    }
+
+    /// All regions that a scan finds.
+    fn each_region(
+        &self,
+        span: Span,
+        scan: &Scan,
+        mut each: impl FnMut(&Region),
+    ) -> Result<(), Errno> {
+        let mut regions = [Region::EMPTY; ROOM];
+        let mut rest = span;
+        while !rest.is_empty() {
+            let scanned = self.scan(rest, scan, &mut regions)?;
+            regions.iter().take(scanned.regions).for_each(&mut each);
+            if scanned.walk_end <= rest.start {
+                break; // no progress: cannot happen, must not loop
+            }
+            rest.start = scanned.walk_end;
+        }
+        Ok(())
+    }
+
+    fn absent_words(&self, span: Span, each: &mut impl FnMut(Span)) -> Result<(), Errno> {
+        let size = self.page_size.get();
+        let mut open: Option<Span> = None;
+        self.entries(span, |address, entry| {
+            let absent = !entry.present() && !entry.swapped();
+            open = match (open, absent) {
+                (Some(run), true) => Some(Span {
+                    end: address.saturating_add(size),
+                    ..run
+                }),
+                (None, true) => Some(Span::new(address, size)),
+                (Some(run), false) => {
+                    each(run);
+                    None
+                }
+                (None, false) => None,
+            };
+        })?;
+        open.into_iter().for_each(each);
+        Ok(())
+    }
+
     fn explain(&self, region: &Region, joined: &mut Joined<'_>) -> Result<(), Errno> {
         let is = |category| region.categories().contains(category);
         let page = if !is(Categories::PRESENT) {
