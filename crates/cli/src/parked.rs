@@ -90,6 +90,9 @@ fn line(tree: &Tree<'_>) -> String {
         Standing::Parked => "parked",
         Standing::Parking => "being parked",
         Standing::Resuming => "resuming",
+        Standing::Lazy => {
+            "running, memory comes back as it is touched: plimsoll resume brings it all"
+        }
         Standing::Waiting => "waiting for a pager: plimsoll resume",
     };
     let wakes = match tree.state {

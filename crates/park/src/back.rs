@@ -7,7 +7,7 @@ use crate::arm;
 use crate::fault_point::fault_point;
 use crate::heirs::Heirs;
 use crate::out::open_store;
-use crate::pager::{FillError, Pager, Space};
+use crate::pager::{Caller, FillError, Pager, Space, Unasked};
 use crate::plan::Plan;
 use crate::runtime::{Entry, Means, Record, Runtime, State};
 use crate::session::{Guarded, Session};
@@ -17,15 +17,22 @@ use crate::{ParkError, swap};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze;
 use plimsoll_surgery::stop::{StopError, StoppedTree};
-use plimsoll_surgery::tree::{Extent, members};
+use plimsoll_surgery::tree::{Extent, ProcessName, members};
+use plimsoll_sys::Span;
 use plimsoll_sys::pagemap::Pagemap;
+use plimsoll_sys::vm::{self, Advice};
 use plimsoll_units::PageSize;
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, retry_on_intr};
 use serde::Serialize;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How often it is looked whether another plimsoll is done.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// How long a process may take to come to a stand for its descriptor to be closed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -77,6 +84,7 @@ pub fn living(runtime: &Runtime, root: &Root) -> Result<Vec<Record>, ParkError> 
     }
     // One that doesn't fit in memory now stays for the next command.
     let _ = swap::own::tidy(root, runtime);
+    runtime.sweep_first_touches(|process| process.lives(root).unwrap_or(true));
     Ok(living)
 }
 
@@ -90,6 +98,8 @@ pub enum Standing {
     Parked,
     /// Another plimsoll is bringing it back.
     Resuming,
+    /// Another plimsoll brings back what it touches.
+    Lazy,
     /// A plimsoll that was at it is gone: it wants to be resumed.
     Waiting,
 }
@@ -106,6 +116,7 @@ pub fn standing(runtime: &Runtime, record: &Record) -> Result<Standing, ParkErro
     Ok(match (record.state, at_work) {
         (State::Parked, _) => Standing::Parked,
         (State::Parking, true) => Standing::Parking,
+        (State::Resuming, true) if record.lazy => Standing::Lazy,
         (State::Resuming, true) => Standing::Resuming,
         (_, false) => Standing::Waiting,
     })
@@ -154,11 +165,40 @@ fn remove_store(dir: &Path) -> Result<(), ParkError> {
     }
 }
 
+/// How a tree comes back.
+pub struct Manner<'m> {
+    /// Whether only what is touched is brought back, until all processes have ended or another resumes the tree for good.
+    /// By swap nothing else is ever done for a lazy one: the kernel brings back what is touched.
+    pub lazy: bool,
+    /// Called once the tree runs.
+    pub running: &'m mut dyn FnMut(&Record),
+    /// Told the bytes that are back, and all.
+    pub progress: &'m mut dyn FnMut(u64, u64),
+}
+
 /// Lets the tree that `pid` belongs to run, and brings its memory back.
 ///
 /// # Errors
 /// [`ParkError::Damaged`] when stored pages can't be had: whoever touches them waits, the record and the store stay.
 pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkError> {
+    let mut manner = Manner {
+        lazy: false,
+        running: &mut |_| {},
+        progress: &mut |_, _| {},
+    };
+    resume_as(root, runtime, pid, &mut manner)
+}
+
+/// As [`resume`], in a manner of one's own.
+///
+/// # Errors
+/// As [`resume`].
+pub fn resume_as(
+    root: &Root,
+    runtime: &Runtime,
+    pid: u32,
+    manner: &mut Manner<'_>,
+) -> Result<Resumed, ParkError> {
     let begun = Instant::now();
     let found = find(runtime, root, pid)?.ok_or(ParkError::NotParked(pid))?;
     let top = found
@@ -166,13 +206,22 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
         .first()
         .ok_or(ParkError::NotParked(pid))?
         .name;
-    let entry = runtime.lock(top)?.ok_or(ParkError::Busy(pid))?;
+    let entry = match runtime.lock(top)? {
+        Some(entry) => entry,
+        None if found.lazy && !manner.lazy => return lazy_no_more(runtime, top, found),
+        None => return Err(ParkError::Busy(pid)),
+    };
     // Another plimsoll may have had it between the two.
     let mut record = entry.record()?.ok_or(ParkError::NotParked(pid))?;
-    if record.state == State::Parked {
-        record.state = State::Resuming;
+    let was_parked = record.state == State::Parked;
+    if was_parked || record.lazy != manner.lazy {
+        record.lazy = manner.lazy;
+        record.state = match record.state {
+            State::Parked => State::Resuming,
+            state => state,
+        };
         entry.write(&record)?;
-        if record.wake == WakeOn::Input {
+        if was_parked && record.wake == WakeOn::Input {
             runtime.tell_watcher()?;
         }
     }
@@ -184,21 +233,32 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
         }
         running_after = begun.elapsed();
         fault_point("thawed");
+        (manner.running)(&record);
         Ok(())
     };
+    let all_bytes = record.moved_bytes;
+    let progress = &mut manner.progress;
+    let mut progress = |bytes| progress(bytes, all_bytes);
     let returned_bytes = match &record.means {
         Means::Store { dir } if is_armed(root, &record)? || is_guarded(&entry)? => {
             let store = open_store(dir)?;
             let session = Session::begin(&entry)?;
             let heirs = heirs(root, &entry, &record, Some(session.number))?;
-            let returned = from_store(&heirs, &store, &mut thaw, &mut None)?;
+            let bell = manner.lazy.then(|| entry.bell()).transpose()?;
+            let mut course = Course {
+                thaw: &mut thaw,
+                progress: &mut progress,
+                bell: bell.as_ref(),
+                standing: None,
+            };
+            let returned = from_store(&heirs, &store, &mut course)?;
             session.end();
             end_guardians(root, &entry)?;
             returned
         }
         means => {
             thaw()?;
-            let swapped = *means == Means::Swap;
+            let swapped = *means == Means::Swap && !manner.lazy;
             for member in record.processes.iter().filter(|_| swapped) {
                 if member.name.lives(root)? {
                     swap::bring_back(root, member.name.pid)?;
@@ -220,14 +280,71 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
     })
 }
 
+/// Tells the pager that brings back only what is touched to bring back all, and waits until it has.
+fn lazy_no_more(runtime: &Runtime, top: ProcessName, record: Record) -> Result<Resumed, ParkError> {
+    runtime.ring(top)?;
+    loop {
+        match runtime.lock(top)? {
+            None => std::thread::sleep(BETWEEN_LOOKS),
+            Some(entry) => {
+                // It has ended before it was done.
+                if entry.record()?.is_some() {
+                    return Err(ParkError::Busy(top.pid));
+                }
+                entry.remove()?;
+                return Ok(Resumed {
+                    record,
+                    returned_bytes: 0,
+                    running_after: Duration::ZERO,
+                    swap_kept: None,
+                });
+            }
+        }
+    }
+}
+
+/// Waits until the bell is rung or all processes of a tree have ended.
+fn until_rung(bell: &File, record: &Record) {
+    let mut living: Vec<OwnedFd> = record
+        .processes
+        .iter()
+        .filter_map(|member| arm::pidfd(member.name.pid).ok())
+        .collect();
+    while !living.is_empty() {
+        let mut waits = vec![PollFd::new(bell, PollFlags::IN)];
+        waits.extend(living.iter().map(|one| PollFd::new(one, PollFlags::IN)));
+        if retry_on_intr(|| poll(&mut waits, None)).is_err() {
+            return;
+        }
+        let mut ready = waits.iter().map(|wait| !wait.revents().is_empty());
+        if ready.next() == Some(true) {
+            return;
+        }
+        let ended: Vec<bool> = ready.collect();
+        let mut ended = ended.into_iter();
+        living.retain(|_| ended.next() == Some(false));
+    }
+}
+
 /// Whether any process of the tree has memory that is armed: only then pages of it may be in the store alone.
 fn is_armed(root: &Root, record: &Record) -> Result<bool, ParkError> {
     for name in record.names() {
-        if name.lives(root)? && !Plan::read(root, name.pid)?.armed.is_empty() {
+        if !armed(root, name)?.is_empty() {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// The mappings of a process that are armed; none of one that has ended.
+fn armed(root: &Root, process: ProcessName) -> Result<Vec<Span>, ParkError> {
+    if !process.lives(root)? {
+        return Ok(Vec::new());
+    }
+    match Plan::read(root, process.pid) {
+        Err(_) if !process.lives(root)? => Ok(Vec::new()), // just now
+        plan => Ok(plan?.armed),
+    }
 }
 
 /// Whether a guardian may hold descriptors of children.
@@ -300,7 +417,14 @@ pub(crate) fn undo(
         let store = open_store(dir)?;
         // It stands: nothing can happen while its pages come back.
         let heirs = heirs(root, entry, record, None)?;
-        from_store(&heirs, &store, &mut || Ok(()), &mut tree)?;
+        let mut course = Course {
+            thaw: &mut || Ok(()),
+            progress: &mut |_| {},
+            bell: None,
+            standing: tree,
+        };
+        from_store(&heirs, &store, &mut course)?;
+        tree = course.standing;
     }
     for process in tree.iter_mut().flat_map(|tree| &mut tree.processes) {
         arm::close_all(root, process)?;
@@ -334,19 +458,27 @@ fn heirs<'h>(
     })
 }
 
-/// Runs the pager until everything is back; gives the bytes. `standing`: the tree, when it stands already.
-fn from_store(
-    heirs: &Heirs<'_>,
-    store: &Store,
-    thaw: &mut dyn FnMut() -> Result<(), ParkError>,
-    standing: &mut Option<StoppedTree>,
-) -> Result<u64, ParkError> {
+/// How the pages of a store come back.
+struct Course<'c> {
+    thaw: &'c mut dyn FnMut() -> Result<(), ParkError>,
+    progress: &'c mut dyn FnMut(u64),
+    /// Only what is touched comes back, until this is rung.
+    bell: Option<&'c File>,
+    /// The tree, when it stands already.
+    standing: Option<StoppedTree>,
+}
+
+/// Runs the pager until everything is back; gives the bytes.
+fn from_store(heirs: &Heirs<'_>, store: &Store, course: &mut Course<'_>) -> Result<u64, ParkError> {
     let Heirs {
-        root, page_size, ..
+        root,
+        record,
+        page_size,
+        ..
     } = *heirs;
     let pager = Pager::new(store, page_size, heirs.spaces()?);
     let pager = pager.map_err(|source| {
-        let top = heirs.record.names().next().map_or(0, |name| name.pid);
+        let top = record.names().next().map_or(0, |name| name.pid);
         failed("listen to", top)(source)
     })?;
     let back = Return {
@@ -354,10 +486,17 @@ fn from_store(
         store,
         page_size,
     };
-    let outcome = pager.run(
-        thaw,
-        |pager, space| heirs.adopt(pager, space),
-        |pager, space| match (space.pid(), &mut *standing) {
+    let wait = course.bell.map(|bell| || until_rung(bell, record));
+    let unasked = match &wait {
+        None => Unasked::Returns,
+        Some(wait) => Unasked::Stays(wait),
+    };
+    let standing = &mut course.standing;
+    let mut caller = Caller {
+        ready: &mut *course.thaw,
+        progress: &mut *course.progress,
+        adopt: &mut |pager, space| heirs.adopt(pager, space),
+        release: &mut |pager, space| match (space.pid(), &mut *standing) {
             // A child whose pages are all back: our descriptor is the only one, and goes with the pager.
             (None, _) => Ok(true),
             (Some(pid), Some(tree)) => back.release(pager, space, pid, tree),
@@ -366,13 +505,18 @@ fn from_store(
                 tree => back.release(pager, space, pid, &mut tree?),
             },
         },
-    );
+    };
+    let outcome = pager.run(unasked, &mut caller);
     let returned_bytes = pager.returned_bytes();
     let error = match outcome {
         Ok(pages) => {
             let mut pages = pages.into_iter();
             match pages.next() {
-                None => return Ok(returned_bytes),
+                None => {
+                    make_huge_again(record);
+                    keep_first_touches(heirs, &pager);
+                    return Ok(returned_bytes);
+                }
                 Some(first) => ParkError::Damaged {
                     others: pages.len(),
                     first: Box::new(first),
@@ -383,6 +527,43 @@ fn from_store(
     };
     pager.abandon();
     Err(error)
+}
+
+/// For the next time. Children have no record that it could go by.
+fn keep_first_touches(heirs: &Heirs<'_>, pager: &Pager<'_>) {
+    for space in pager.all_spaces() {
+        let mut names = heirs.record.processes.iter().map(|member| member.name);
+        if let Some(name) = names.find(|name| Some(name.pid) == space.pid()) {
+            let touches = space.first_touches().for_next_time();
+            heirs.entry.keep_first_touches(name, &touches);
+        }
+    }
+}
+
+/// Makes huge pages where there were some; a wish, not a must. What moved since stays as it is.
+fn make_huge_again(record: &Record) {
+    const STEP_BYTES: u64 = 64 << 20;
+    for member in &record.processes {
+        let Ok(process) = arm::pidfd(member.name.pid) else {
+            continue;
+        };
+        for (start, end) in &member.huge {
+            let mut at = *start;
+            while at < *end {
+                let step = Span::new(at, STEP_BYTES.min(end - at));
+                let _ = vm::advise(&process, &[step], Advice::Collapse);
+                at = step.end;
+            }
+        }
+    }
+}
+
+fn pagemap(pid: u32, page_size: PageSize) -> Result<Pagemap, ParkError> {
+    let known = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    let pagemap = Pagemap::open(known.ok_or(ParkError::NoProcess(pid))?, page_size);
+    pagemap.map_err(|error| failed("open the page map of", pid)(errno(&error)))
 }
 
 impl Return<'_> {
@@ -398,12 +579,7 @@ impl Return<'_> {
         for address in pager.attend(space) {
             pager.answer(space, address);
         }
-        let known = i32::try_from(pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        let pagemap = Pagemap::open(known.ok_or(ParkError::NoProcess(pid))?, self.page_size);
-        let pagemap =
-            pagemap.map_err(|error| failed("open the page map of", pid)(errno(&error)))?;
+        let pagemap = pagemap(pid, self.page_size)?;
         let back = space.is_back(self.store, &pagemap, self.page_size.get());
         let back = back.map_err(|error| match error {
             FillError::Store(error) => error.into(),

@@ -27,6 +27,7 @@ use plimsoll_sys::uffd::{EventLog, Uffd, serves};
 use plimsoll_units::PageSize;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
+use rustix::process::Pid;
 use std::time::Duration;
 
 /// How long a child may take to come to a stand; it is tried again.
@@ -83,7 +84,10 @@ impl Heirs<'_> {
         if !name.lives(self.root)? {
             return Ok(None);
         }
-        let armed = !Plan::read(self.root, name.pid)?.armed.is_empty();
+        let armed = match Plan::read(self.root, name.pid) {
+            Err(_) if !name.lives(self.root)? => return Ok(None), // just now
+            plan => !plan?.armed.is_empty(),
+        };
         // No descriptor: it called `execve(2)`. Nothing armed: there is nothing to bring back.
         let number = arm::held(self.root, name.pid)?.pop().filter(|_| armed);
         let uffd = number.map(|number| arm::take_again(name.pid, number));
@@ -111,9 +115,21 @@ impl Heirs<'_> {
         if let Some((uffd, pid)) = own {
             let Line { slot, logs, parked } = line;
             let space = Space::new(slot, pid, uffd, parked, logs, self.session);
-            spaces.push(space.map_err(|error| self.failed("listen to")(errno(&error)))?);
+            let space = space.map_err(|error| self.failed("listen to")(errno(&error)))?;
+            spaces.push(self.known(space));
         }
         Ok(())
+    }
+
+    /// The same space, with what helps to bring it back: nothing fails without.
+    fn known(&self, space: Space) -> Space {
+        let pid = space.pid();
+        let raw = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pagemap = raw.and_then(|pid| Pagemap::open(pid, self.page_size).ok());
+        let names = self.record.processes.iter().map(|member| member.name);
+        let member = names.into_iter().find(|name| Some(name.pid) == pid);
+        let touches = member.map(|name| self.entry.first_touches(name));
+        space.with(pagemap, touches.unwrap_or_default())
     }
 
     fn forks(&self, line: &Line) -> Result<Vec<PastFork>, ParkError> {

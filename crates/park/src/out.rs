@@ -256,11 +256,13 @@ fn record(root: &Root, tree: &StoppedTree, means: Means) -> Result<Record, ParkE
             name: process.name,
             comm: plimsoll_proc::text::printable(comm.trim_ascii_end()).into_owned(),
             uffd: None,
+            huge: Vec::new(),
         });
     }
     Ok(Record {
         version: VERSION,
         state: State::Parking,
+        lazy: false,
         means,
         since_s: now_s(),
         frozen: None,
@@ -337,13 +339,21 @@ fn by_store(
             interrupted: order.interrupted,
             progress: &mut progress,
             shares: false,
+            pending: None,
         }
         .run(plan, &mut writer, &entry.logs(slot))?;
+        if let Some(member) = record.processes.get_mut(slot as usize) {
+            member.huge = plan
+                .huge
+                .iter()
+                .map(|span| (span.start, span.end))
+                .collect();
+        }
         if shares {
             sharing.push((slot, uffd));
         }
     }
-    let (stored, _) = writer.finish()?;
+    let stored = writer.finish()?;
     fault_point("finished");
     if !sharing.is_empty() {
         let store = Store::open(&planned.dir)?;
@@ -360,6 +370,7 @@ fn by_store(
                 interrupted: order.interrupted,
                 progress: &mut progress,
                 shares: true,
+                pending: None,
             }
             .drop_shared(plan, &store, &entry.logs(slot))?;
         }

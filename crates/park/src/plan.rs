@@ -48,6 +48,8 @@ pub struct Plan {
     pub movable: Vec<Span>,
     /// Pages of them that stay, in order, without overlap.
     pub kept: Vec<Span>,
+    /// Where they had huge pages, as found on the way out.
+    pub huge: Vec<Span>,
     /// Mappings that are armed already.
     pub armed: Vec<Span>,
     /// Resident bytes that stay.

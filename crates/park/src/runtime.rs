@@ -4,22 +4,26 @@
 //! /run/plimsoll/parked/PID-STARTTIME/     0700
 //!   record       who, by which means, since when, in which state; replaced as a whole
 //!   lock         held by the plimsoll that works on the tree
+//!   bell         a pipe: whoever writes to it wants all of a lazily resumed tree back
 //!   events.N     what process N of the tree did to its memory while it was being resumed
 //!   events.N.M   what the child did that it forked as its Mth meanwhile; and so on
 //!   child.N.M    which process that child is, once that is known
 //!   guardian.N   the guardian of the Nth plimsoll that resumed the tree (`session`)
 //! /run/plimsoll/watcher.lock              held by the watcher (see [`crate::wake`])
+//! /run/plimsoll/touched/PID-STARTTIME      what a process touched first when it was last resumed; while it lives
 //! ```
 //!
 //! Parked processes end with the host, so nothing here has to outlive it; and it must not lie on the disk
 //! that may be full. A record is written before anything is done to its tree, so whatever kills a plimsoll, the
 //! next one finds what it was at.
 
+use crate::pager::{FirstTouches, Touch};
 use crate::session::{GUARDIAN, Guarded};
+use crate::store::is_in_memory;
 use crate::wake::{Waits, WakeOn};
 use plimsoll_surgery::freeze;
 use plimsoll_surgery::tree::ProcessName;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -32,6 +36,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone)]
 pub struct Runtime {
     dir: PathBuf,
+    /// Where first touches are kept.
+    touched: PathBuf,
 }
 
 /// A record could not be read or written.
@@ -97,6 +103,9 @@ pub struct Member {
     pub comm: String,
     /// The number of the userfaultfd in its descriptor table, once it has one.
     pub uffd: Option<i32>,
+    /// Where it had huge pages: from, up to.
+    #[serde(default)]
+    pub huge: Vec<(u64, u64)>,
 }
 
 /// A child that a process of the tree forked while it was being resumed.
@@ -115,6 +124,9 @@ pub struct Record {
     pub version: u32,
     /// How far it is.
     pub state: State,
+    /// Whether only what is touched is brought back, until somebody rings the [`Entry::bell`].
+    #[serde(default)]
+    pub lazy: bool,
     /// By which means.
     pub means: Means,
     /// When it was parked, in seconds since 1970.
@@ -145,6 +157,7 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Entry {
     dir: PathBuf,
+    touched: PathBuf,
     _lock: File,
 }
 
@@ -168,14 +181,17 @@ impl RuntimeError {
 }
 
 impl Runtime {
-    /// That of this user: `/run/plimsoll` for root, else below `XDG_RUNTIME_DIR`, else in `/dev/shm`.
+    /// That of this user: `/run/plimsoll` for root where `/run` is in memory, else below `XDG_RUNTIME_DIR`, else in
+    /// `/dev/shm`.
     ///
     /// # Errors
     /// When it can't be made, or is not this user's alone.
     pub fn of_this_user() -> Result<Self, RuntimeError> {
         let user = rustix::process::geteuid();
+        let run = Path::new("/run");
         let base = match std::env::var_os("XDG_RUNTIME_DIR") {
-            _ if user.is_root() => PathBuf::from("/run/plimsoll"),
+            _ if user.is_root() && is_in_memory(run) => run.join("plimsoll"),
+            _ if user.is_root() => PathBuf::from("/dev/shm/plimsoll-0"),
             Some(dir) => Path::new(&dir).join("plimsoll"),
             None => PathBuf::from(format!("/dev/shm/plimsoll-{}", user.as_raw())),
         };
@@ -193,6 +209,7 @@ impl Runtime {
             .mode(0o700)
             .create(&dir)
             .map_err(RuntimeError::new("make", &dir))?;
+        let touched = base.join("touched");
         for dir in [&base, &dir] {
             let metadata =
                 std::fs::symlink_metadata(dir).map_err(RuntimeError::new("stat", dir))?;
@@ -205,7 +222,7 @@ impl Runtime {
                 return Err(RuntimeError::new("trust", dir)(error));
             }
         }
-        Ok(Self { dir })
+        Ok(Self { dir, touched })
     }
 
     /// A place beside the records.
@@ -237,7 +254,7 @@ impl Runtime {
     /// # Errors
     /// When the directory or the lock can't be made.
     pub fn lock(&self, top: ProcessName) -> Result<Option<Entry>, RuntimeError> {
-        let dir = self.dir.join(format!("{}-{}", top.pid, top.start_ticks));
+        let dir = self.dir.join(directory_name(top));
         match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(RuntimeError::new("make", &dir)(error));
@@ -254,6 +271,7 @@ impl Runtime {
                 Ok(()) => {
                     return Ok(Some(Entry {
                         dir,
+                        touched: self.touched.clone(),
                         _lock: File::from(lock),
                     }));
                 }
@@ -267,6 +285,75 @@ impl Runtime {
             std::thread::sleep(PAUSE);
         }
     }
+
+    /// Rings the [`Entry::bell`] of a tree.
+    ///
+    /// # Errors
+    /// As `open(2)` and `write(2)`; not when nobody listens.
+    pub fn ring(&self, top: ProcessName) -> Result<(), RuntimeError> {
+        let path = self.dir.join(directory_name(top)).join("bell");
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let rung = rustix::fs::open(&path, flags, Mode::empty())
+            .and_then(|bell| rustix::io::write(&bell, b"!"));
+        match rung {
+            Ok(_) | Err(rustix::io::Errno::NXIO | rustix::io::Errno::NOENT) => Ok(()),
+            Err(errno) => Err(RuntimeError::new("ring", &path)(errno)),
+        }
+    }
+
+    /// Forgets what processes that are gone touched first.
+    pub fn sweep_first_touches(&self, lives: impl Fn(ProcessName) -> bool) {
+        for entry in std::fs::read_dir(&self.touched).into_iter().flatten() {
+            let Ok(entry) = entry else { continue };
+            let name = entry.file_name();
+            let process = name.to_str().and_then(|name| {
+                let (pid, start_ticks) = name.split_once('-')?;
+                Some(ProcessName {
+                    pid: pid.parse().ok()?,
+                    start_ticks: start_ticks.parse().ok()?,
+                })
+            });
+            if !process.is_some_and(&lives) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// What processes touched first: nothing but a hint, so whatever is wrong with it, it is as if there were none.
+impl Entry {
+    /// That of a process; nothing where it was never resumed.
+    #[must_use]
+    pub fn first_touches(&self, process: ProcessName) -> FirstTouches {
+        let text = std::fs::read(self.touched.join(directory_name(process)));
+        let touches = text
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
+        FirstTouches::new(touches.unwrap_or_default())
+    }
+
+    /// Keeps it for the next time.
+    pub fn keep_first_touches(&self, process: ProcessName, touches: &[Touch]) {
+        let path = self.touched.join(directory_name(process));
+        let new = path.with_extension("new");
+        let kept = serde_json::to_vec(touches).ok().and_then(|text| {
+            let made = std::fs::DirBuilder::new().mode(0o700).create(&self.touched);
+            made.or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Ok(()),
+                _ => Err(error),
+            })
+            .and_then(|()| std::fs::write(&new, text))
+            .and_then(|()| std::fs::rename(&new, &path))
+            .ok()
+        });
+        if kept.is_none() {
+            let _ = std::fs::remove_file(&new);
+        }
+    }
+}
+
+fn directory_name(process: ProcessName) -> String {
+    format!("{}-{}", process.pid, process.start_ticks)
 }
 
 /// Held by the watcher: there is only one.
@@ -364,6 +451,24 @@ impl Entry {
     /// The pagers that were at this tree, each with its guardian.
     pub(crate) fn sessions(&self) -> Result<Vec<Guarded>, RuntimeError> {
         sessions(&self.dir)
+    }
+
+    /// The pipe by which a pager that brings back only what is touched is told to bring back all. Open for both ends,
+    /// so that it never ends.
+    ///
+    /// # Errors
+    /// As `mkfifo(3)` and `open(2)`.
+    pub fn bell(&self) -> Result<File, RuntimeError> {
+        let path = self.dir.join("bell");
+        let mode = Mode::RUSR | Mode::WUSR;
+        match rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, mode, 0) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(RuntimeError::new("make", &path)(errno)),
+        }
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let bell = rustix::fs::open(&path, flags, Mode::empty());
+        bell.map(File::from)
+            .map_err(RuntimeError::new("open", &path))
     }
 
     /// Where the log of a process's events goes.
@@ -535,6 +640,7 @@ mod tests {
         Record {
             version: VERSION,
             state: State::Parking,
+            lazy: false,
             means: Means::Store {
                 dir: PathBuf::from("/var/lib/x"),
             },
@@ -544,6 +650,7 @@ mod tests {
                 name: TOP,
                 comm: "sh".to_owned(),
                 uffd: None,
+                huge: Vec::new(),
             }],
             children: Vec::new(),
             moved_bytes: 0,

@@ -16,7 +16,9 @@ use crate::fault_point::fault_point;
 use crate::pager::Dropping;
 use crate::plan::{Plan, Stays};
 use crate::runtime::Logs;
-use crate::store::{Origin, PageSource, SLICE_BYTES, Slice, Slot, Store, StoreError, Writer};
+use crate::store::{
+    Origin, PageSource, SLICE_BYTES, Sealer, Slice, Slot, Store, StoreError, Writer, Written,
+};
 use plimsoll_surgery::operate::Operation;
 use plimsoll_surgery::stop::StoppedProcess;
 use plimsoll_sys::pagemap::{Page, Pagemap, Run};
@@ -99,6 +101,14 @@ pub(crate) struct Shedding<'s, 'p> {
     pub(crate) progress: &'s mut dyn FnMut(u64),
     /// Whether pages were packed that are dropped last.
     pub(crate) shares: bool,
+    /// The group that is written and neither durable nor dropped: both are done while the next is packed.
+    pub(crate) pending: Option<Pending>,
+}
+
+/// A group that is written.
+pub(crate) struct Pending {
+    written: Written,
+    spans: Vec<Span>,
 }
 
 impl<'s> Shedding<'s, '_> {
@@ -136,7 +146,8 @@ impl<'s> Shedding<'s, '_> {
                 let window = Span::new(at, WINDOW_BYTES.min(span.end - at));
                 let mut runs = Vec::new();
                 pagemap
-                    .runs(window, |run| runs.push(run))
+                    .huge(window, |huge| plan.huge.push(huge))
+                    .and_then(|()| pagemap.runs(window, |run| runs.push(run)))
                     .map_err(|source| ParkError::Process {
                         operation: "read the page map of",
                         pid,
@@ -149,6 +160,7 @@ impl<'s> Shedding<'s, '_> {
             }
         }
         self.flush(&mut group, writer, &dropping)?;
+        self.settle(&writer.sealer(), &dropping)?;
         dropping.finish();
         Ok(self.shares)
     }
@@ -219,7 +231,7 @@ impl<'s> Shedding<'s, '_> {
         Ok(())
     }
 
-    /// Packs a group, makes it durable, drops it.
+    /// Packs a group; meanwhile makes the one before durable, and drops it.
     fn flush(
         &mut self,
         group: &mut Group,
@@ -232,13 +244,32 @@ impl<'s> Shedding<'s, '_> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(ParkError::Interrupted);
         }
-        writer.pack(self.tree, &group.slices)?;
+        let sealer = writer.sealer();
+        let tree = self.tree;
+        let Group { slices, spans, .. } = std::mem::take(group);
+        let written = std::thread::scope(|scope| {
+            let packing = scope.spawn(|| writer.write(tree, &slices));
+            let settled = self.settle(&sealer, dropping);
+            let written = packing
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            settled.and_then(|()| Ok(written?))
+        })?;
+        self.pending = Some(Pending { written, spans });
+        Ok(())
+    }
+
+    /// Makes durable what is written, then drops it.
+    fn settle(&mut self, sealer: &Sealer, dropping: &Dropping<'_>) -> Result<(), ParkError> {
+        let Some(Pending { written, spans }) = self.pending.take() else {
+            return Ok(());
+        };
+        sealer.seal(&written)?;
         fault_point("durable");
-        for span in &group.spans {
+        for span in &spans {
             self.drop_pages(*span, dropping)?;
         }
-        (self.progress)(group.spans.iter().map(|span| span.len()).sum());
-        *group = Group::default();
+        (self.progress)(spans.iter().map(|span| span.len()).sum());
         Ok(())
     }
 

@@ -96,7 +96,7 @@ fn store(dir: &Path, memory: &Memory, codec: Codec, group: usize, finish: bool) 
     }
     let path = writer.dir().to_owned();
     if finish {
-        let (stored, _) = writer.finish().unwrap();
+        let stored = writer.finish().unwrap();
         assert_eq!(stored.moved_bytes, memory.0.len() as u64 * PAGE);
         let length = std::fs::metadata(path.join("pages")).unwrap().len();
         assert_eq!(stored.stored_bytes, length);
@@ -291,7 +291,7 @@ fn pages_shared_by_fork_are_stored_once() {
     };
     writer.pack(&memory, &[shared]).unwrap();
     let path = writer.dir().to_owned();
-    let (stored, _) = writer.finish().unwrap();
+    let stored = writer.finish().unwrap();
     assert_eq!(stored.moved_bytes, 200 * PAGE);
     assert_eq!(stored.copies_bytes, 100 * PAGE);
     assert!(stored.stored_bytes < 210 * PAGE);

@@ -2,7 +2,7 @@
 //! environment.
 
 use plimsoll_park::ParkError;
-use plimsoll_park::back;
+use plimsoll_park::back::{self, Manner, Standing};
 use plimsoll_park::out::{self, Order, Wanted};
 use plimsoll_park::runtime::{Record, Runtime};
 use plimsoll_park::store::{Codec, Place};
@@ -30,10 +30,13 @@ pub(crate) enum Verb {
     /// To wake for input.
     ParkToWake,
     Resume,
+    /// Is the pager that brings back only what is touched.
+    ResumeLazily,
 }
 
-const VERBS: [(&str, Verb); 6] = [
+const VERBS: [(&str, Verb); 7] = [
     ("park-to-wake", Verb::ParkToWake),
+    ("resume-lazily", Verb::ResumeLazily),
     ("park-only", Verb::ParkOnly),
     ("park-by-swap", Verb::ParkBySwap),
     ("park", Verb::Park),
@@ -144,6 +147,27 @@ impl Theatre {
         back::find(&self.runtime(), &Root::live(), pid).unwrap()
     }
 
+    /// Waits until a pager brings back what the victim touches, and nothing else.
+    pub(crate) fn wait_until_lazy(&self, victim: &Victim) {
+        let is_lazy = || {
+            let record = self.record(victim)?;
+            let standing = back::standing(&self.runtime(), &record).unwrap();
+            Some(standing == Standing::Lazy)
+        };
+        while is_lazy() != Some(true) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Makes nonsense of what is remembered of first touches.
+    pub(crate) fn damage_first_touches(&self) -> usize {
+        let files = std::fs::read_dir(self.dir.path().join("run/touched")).unwrap();
+        let damage = |file: std::io::Result<std::fs::DirEntry>| {
+            std::fs::write(file.unwrap().path(), "[{\"address\":4096,\"after_us\":").unwrap();
+        };
+        files.map(damage).count()
+    }
+
     pub(crate) fn resume_if_parked(&self, victim: &Victim) {
         if self.is_parked(victim.pid()) {
             assert!(self.run(Verb::Resume, victim, None).success());
@@ -230,6 +254,14 @@ fn operate(verb: Verb, pid: u32, runtime: &Runtime, place: &Place) -> Result<(),
     let root = Root::live();
     if verb == Verb::Resume {
         return back::resume(&root, runtime, pid).map(drop);
+    }
+    if verb == Verb::ResumeLazily {
+        let mut manner = Manner {
+            lazy: true,
+            running: &mut |_| {},
+            progress: &mut |_, _| {},
+        };
+        return back::resume_as(&root, runtime, pid, &mut manner).map(drop);
     }
     let interrupted = AtomicBool::new(false);
     let mut order = Order {

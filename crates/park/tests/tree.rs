@@ -53,6 +53,52 @@ fn round_after_round_nothing_changes() {
 }
 
 #[test]
+fn lazily_it_runs_on_until_all_is_wanted_or_its_pager_dies() {
+    need!(Root, Userfaultfd);
+    let (theatre, victim) = memory();
+    for killed in [false, true] {
+        assert!(theatre.run(Verb::Park, &victim, None).success());
+        let mut pager = theatre.start(Verb::ResumeLazily, &victim, None);
+        theatre.wait_until_lazy(&victim);
+        std::thread::sleep(Duration::from_millis(100)); // it checks itself meanwhile
+        assert_eq!(pager.try_wait().unwrap(), None);
+        if killed {
+            pager.kill().unwrap();
+            pager.wait().unwrap();
+        }
+        assert!(theatre.run(Verb::Resume, &victim, None).success());
+        assert_eq!(pager.wait().unwrap().success(), !killed);
+        theatre.assert_clean(&victim);
+    }
+    victim.end().unwrap();
+}
+
+#[test]
+fn a_pager_ends_with_its_process() {
+    need!(Root, Userfaultfd);
+    let (theatre, victim) = memory();
+    assert!(theatre.run(Verb::Park, &victim, None).success());
+    let mut pager = theatre.start(Verb::ResumeLazily, &victim, None);
+    theatre.wait_until_lazy(&victim);
+    drop(victim); // killed
+    assert!(pager.wait().unwrap().success());
+    assert_eq!(theatre.stores(), 0);
+}
+
+#[test]
+fn nonsense_for_first_touches_changes_nothing() {
+    need!(Root, Userfaultfd);
+    let (theatre, victim) = memory();
+    for _ in 0..3 {
+        assert!(theatre.run(Verb::Park, &victim, None).success());
+        assert!(theatre.run(Verb::Resume, &victim, None).success());
+        assert_eq!(theatre.damage_first_touches(), 1);
+        theatre.assert_clean(&victim);
+    }
+    victim.end().unwrap();
+}
+
+#[test]
 fn killed_at_any_step_of_parking_it_can_be_taken_up() {
     need!(Root, Userfaultfd);
     for step in PARKING {

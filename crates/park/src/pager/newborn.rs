@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Before a child that could not be found is looked for again.
 const RETRY: Duration = Duration::from_millis(10);
+/// How often who tends is told that time passes.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Those that nobody has adopted yet.
 #[derive(Debug, Default)]
@@ -49,20 +51,18 @@ impl Newborns {
         AtWork(self)
     }
 
-    /// Has each adopted as it comes, and those again that could not be, as long as anybody is at work.
-    pub(super) fn tend(&self, mut adopt: impl FnMut(&Arc<Space>) -> bool) {
+    /// Has each adopted as it comes, and those again that could not be, as long as anybody is at work; and calls `tick`
+    /// now and then.
+    pub(super) fn tend(&self, mut adopt: impl FnMut(&Arc<Space>) -> bool, mut tick: impl FnMut()) {
         let mut again: Vec<Arc<Space>> = Vec::new();
         loop {
             let mut waiting = self.waiting();
             while waiting.is_empty() && self.working.load(Ordering::SeqCst) > 0 {
-                if again.is_empty() {
-                    waiting = self
-                        .news
-                        .wait(waiting)
-                        .unwrap_or_else(PoisonError::into_inner);
-                } else {
-                    let waited = self.news.wait_timeout(waiting, RETRY);
-                    waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+                let most = if again.is_empty() { TICK } else { RETRY };
+                let waited = self.news.wait_timeout(waiting, most);
+                waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+                tick();
+                if !again.is_empty() {
                     break;
                 }
             }

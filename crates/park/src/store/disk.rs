@@ -46,7 +46,8 @@ impl PagesFile {
             OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = Self::open_direct(path, flags)?;
         if reserve_bytes > 0 {
-            match rustix::fs::fallocate(&file.file, FallocateFlags::KEEP_SIZE, 0, reserve_bytes) {
+            // The file has its length at once: writes that make it longer would wait for each other (ext4, XFS).
+            match rustix::fs::fallocate(&file.file, FallocateFlags::empty(), 0, reserve_bytes) {
                 Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
                 Err(errno) => return Err(StoreError::io("reserve room in", path)(errno)),
             }

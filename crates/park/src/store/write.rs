@@ -10,7 +10,7 @@ use super::place::{Planned, create_store};
 use super::{Journal, Step, StoreError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// All workers together keep within 12 MiB of buffers.
 const MOST_WORKERS: usize = 10;
@@ -61,17 +61,52 @@ pub struct Stored {
 
 /// A store being written.
 pub struct Writer<D: Disk = PagesFile> {
-    disk: D,
+    shared: Arc<Shared<D>>,
     dir: PathBuf,
     store: u64,
     page_size: usize,
     index: Builder,
-    /// What has happened so far; the caller adds its own steps.
-    pub journal: Journal,
     workers: Vec<Worker>,
     length: u64,
     moved_bytes: u64,
     copies_bytes: u64,
+}
+
+/// What makes slices durable, while the next are being packed.
+struct Shared<D> {
+    disk: D,
+    journal: Mutex<Journal>,
+    pages: PathBuf,
+}
+
+/// Slices that are written, and will be durable once [`Sealer::seal`] has returned.
+#[derive(Debug)]
+#[must_use]
+pub struct Written {
+    length: u64,
+}
+
+/// Makes what a [`Writer`] has written durable, on another thread than that which packs.
+pub struct Sealer<D: Disk = PagesFile>(Arc<Shared<D>>);
+
+impl<D: Disk> Sealer<D> {
+    /// Makes slices durable, in the order in which they were written: their pages may then be dropped from the process.
+    ///
+    /// # Errors
+    /// Then none of these slices may be dropped; those before stay as they are.
+    pub fn seal(&self, written: &Written) -> Result<(), StoreError> {
+        let shared = &self.0;
+        shared
+            .disk
+            .sync()
+            .map_err(StoreError::io("sync", &shared.pages))?;
+        let journal = shared.journal.lock();
+        journal
+            .unwrap_or_else(PoisonError::into_inner)
+            .append(Step::Durable {
+                pages_length: written.length,
+            })
+    }
 }
 
 struct Worker {
@@ -137,6 +172,7 @@ impl<D: Disk> Writer<D> {
         disk.write_at(aligned.bytes(), 0)
             .map_err(StoreError::io("write", &pages))?;
         let page_size = usize::try_from(identity.page_size).unwrap_or(usize::MAX);
+        // More than cores: some wait for the disk.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let worker = || -> io::Result<Worker> {
             Ok(Worker {
@@ -144,13 +180,17 @@ impl<D: Disk> Writer<D> {
                 raw: Aligned::new(SLICE_BYTES),
             })
         };
-        let workers: io::Result<Vec<Worker>> =
-            (0..cores.min(MOST_WORKERS)).map(|_| worker()).collect();
+        let workers: io::Result<Vec<Worker>> = (0..(2 * cores).min(MOST_WORKERS))
+            .map(|_| worker())
+            .collect();
         Ok(Self {
             index: Builder::create(dir, store, identity.page_size)?,
-            journal: Journal::create(dir, store)?,
             workers: workers.map_err(StoreError::io("prepare packing for", &pages))?,
-            disk,
+            shared: Arc::new(Shared {
+                disk,
+                journal: Mutex::new(Journal::create(dir, store)?),
+                pages,
+            }),
             dir: dir.to_owned(),
             store,
             page_size,
@@ -172,7 +212,25 @@ impl<D: Disk> Writer<D> {
     /// # Errors
     /// Then none of these slices may be dropped; those of earlier calls stay as they are.
     pub fn pack(&mut self, source: &dyn PageSource, slices: &[Slice]) -> Result<(), StoreError> {
-        let pages = self.dir.join("pages");
+        let written = self.write(source, slices)?;
+        self.sealer().seal(&written)
+    }
+
+    /// What makes durable what [`Writer::write`] gives.
+    #[must_use]
+    pub fn sealer(&self) -> Sealer<D> {
+        Sealer(Arc::clone(&self.shared))
+    }
+
+    /// As [`Writer::pack`], but not durable yet.
+    ///
+    /// # Errors
+    /// As [`Writer::pack`].
+    pub fn write(
+        &mut self,
+        source: &dyn PageSource,
+        slices: &[Slice],
+    ) -> Result<Written, StoreError> {
         let turn = Mutex::new(Turn {
             next: 0,
             written: 0,
@@ -185,8 +243,8 @@ impl<D: Disk> Writer<D> {
             moved: &Condvar::new(),
             source,
             slices,
-            disk: &self.disk,
-            pages: &pages,
+            disk: &self.shared.disk,
+            pages: &self.shared.pages,
             store: self.store,
             page_size: self.page_size,
         };
@@ -205,19 +263,16 @@ impl<D: Disk> Writer<D> {
                 what: "a worker that ended early",
             });
         }
-        let length = turn.offset;
-        self.disk.sync().map_err(StoreError::io("sync", &pages))?;
-        self.journal.append(Step::Durable {
-            pages_length: length,
-        })?;
-        self.length = length;
+        self.length = turn.offset;
         for slice in slices {
             match slice.origin {
                 Origin::Own | Origin::Shared => self.moved_bytes += slice.bytes as u64,
                 Origin::Stored(..) => self.copies_bytes += slice.bytes as u64,
             }
         }
-        Ok(())
+        Ok(Written {
+            length: self.length,
+        })
     }
 
     /// The end of the stored run that holds the page at `address`; `None` where that page is not stored, or only as
@@ -232,15 +287,14 @@ impl<D: Disk> Writer<D> {
         Ok(own.map(end).filter(|end| *end > address))
     }
 
-    /// Finishes the index: the store is complete. Gives back the journal, and the disk for trimming.
-    fn seal(self) -> Result<(Stored, Journal, D), StoreError> {
+    /// Finishes the index: the store is complete.
+    fn close(self) -> Result<Stored, StoreError> {
         self.index.finish(self.length)?;
-        let stored = Stored {
+        Ok(Stored {
             moved_bytes: self.moved_bytes,
             copies_bytes: self.copies_bytes,
             stored_bytes: self.length,
-        };
-        Ok((stored, self.journal, self.disk))
+        })
     }
 
     /// Removes what was written, for when nothing of it was dropped from its process.
@@ -254,10 +308,9 @@ impl Writer<PagesFile> {
     ///
     /// # Errors
     /// The store is then unfinished, and can be taken up by [`super::Store::recover`].
-    pub fn finish(self) -> Result<(Stored, Journal), StoreError> {
-        self.disk.trim(self.length)?;
-        let (stored, journal, _) = self.seal()?;
-        Ok((stored, journal))
+    pub fn finish(self) -> Result<Stored, StoreError> {
+        self.shared.disk.trim(self.length)?;
+        self.close()
     }
 }
 

@@ -111,7 +111,7 @@ pub fn page_out(
     for (process, spans) in tree.processes.iter_mut().zip(spans) {
         let shared = shared_before.of_several(process.name.pid);
         let mut advised = Advised::new(root, process)?;
-        for step in spans.into_iter().flat_map(steps) {
+        for step in spans.into_iter().flat_map(|span| steps(span, STEP_BYTES)) {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(ParkError::Interrupted);
             }
@@ -230,14 +230,9 @@ pub fn bring_back(root: &Root, pid: u32) -> Result<(), ParkError> {
     let mut spans = mappings(root, pid)?;
     // What a program touches first lies in small mappings: stacks, data, the beginnings of heaps.
     spans.sort_by_key(|span| span.len());
-    for step in spans.iter().copied().flat_map(steps) {
-        // Only advice: a mapping may be gone.
-        if let Err(Errno::PERM | Errno::NOSYS) =
-            vm::advise(process.as_fd(), &[step], Advice::WillNeed)
-        {
-            let _ = ahead::read(pid, &spans, plimsoll_proc::page_size::read(root)?);
-            return Ok(());
-        }
+    // Of any other error it is only advice: mappings may be gone.
+    if let Err(Errno::PERM | Errno::NOSYS) = ahead::advise(&process, &spans) {
+        let _ = ahead::read(pid, &spans, plimsoll_proc::page_size::read(root)?);
     }
     Ok(())
 }
@@ -312,10 +307,10 @@ fn mappings(root: &Root, pid: u32) -> Result<Vec<Span>, ParkError> {
         .collect())
 }
 
-fn steps(span: Span) -> impl Iterator<Item = Span> {
+fn steps(span: Span, most: u64) -> impl Iterator<Item = Span> {
     let mut at = span.start;
     std::iter::from_fn(move || {
-        let step = Span::new(at, STEP_BYTES.min(span.end.saturating_sub(at)));
+        let step = Span::new(at, most.min(span.end.saturating_sub(at)));
         at = step.end;
         (!step.is_empty()).then_some(step)
     })
