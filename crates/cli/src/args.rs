@@ -256,6 +256,10 @@ pub(crate) struct Park {
     #[arg(long, value_name = "WHAT", default_value = "never")]
     pub(crate) wake: Wake,
 
+    /// Tell how it goes as JSON lines on standard error, schema plimsoll.progress/1
+    #[arg(long)]
+    pub(crate) progress: bool,
+
     /// Print one JSON document, schema plimsoll.park/1
     #[arg(long)]
     pub(crate) json: bool,
@@ -304,12 +308,26 @@ pub(crate) enum Codec {
 /// Let parked processes run again, and bring their memory back
 ///
 /// Each PID may be any process of a parked tree. The tree runs at once; pages it touches come first, all others
-/// behind them. A tree whose parking or resuming was interrupted is taken up where it stands.
+/// behind them, those that it touched first the last time leading. A tree whose parking or resuming was
+/// interrupted is taken up where it stands.
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
     /// Processes
     #[arg(value_name = "PID", required = true)]
     pub(crate) pids: Vec<u32>,
+
+    /// Bring back only what is touched: a small pager stays, until the processes end or `plimsoll resume` without this
+    /// brings back all
+    #[arg(long)]
+    pub(crate) lazy: bool,
+
+    /// Stay and be that pager
+    #[arg(long, hide = true, requires = "lazy")]
+    pub(crate) stay: bool,
+
+    /// Tell how it goes as JSON lines on standard error, schema plimsoll.progress/1
+    #[arg(long)]
+    pub(crate) progress: bool,
 
     /// Print one JSON document, schema plimsoll.resume/1
     #[arg(long)]

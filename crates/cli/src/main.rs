@@ -16,6 +16,7 @@ mod look;
 mod manual;
 mod park;
 mod parked;
+mod progress;
 mod record;
 mod resume;
 mod table;

@@ -2,6 +2,7 @@
 
 use crate::args;
 use crate::failure::{Failure, Kind};
+use crate::progress::Progress;
 use crate::terminal;
 use crate::wake;
 use plimsoll_park::out::{self, Done, Order, Wanted};
@@ -13,10 +14,8 @@ use plimsoll_proc::Root;
 use plimsoll_surgery::freeze::FrozenBy;
 use plimsoll_surgery::tree::Extent;
 use plimsoll_units::Bytes;
-use rustix::termios::isatty;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -32,7 +31,7 @@ pub(crate) fn run(args: &args::Park) -> Result<(), Failure> {
     wake::ensure(&runtime);
     for pid in &args.pids {
         let begun = Instant::now();
-        let mut progress = Progress::new(*pid);
+        let mut progress = Progress::new("park", *pid, args.progress);
         let mut order = Order {
             root: &root,
             runtime: &runtime,
@@ -124,44 +123,6 @@ impl From<ParkError> for Failure {
         match hint {
             Some(hint) => failure.hint(hint),
             None => failure,
-        }
-    }
-}
-
-/// One line on the terminal, rewritten as the memory goes.
-struct Progress {
-    pid: u32,
-    shown: bool,
-    last: Instant,
-}
-
-impl Progress {
-    fn new(pid: u32) -> Self {
-        Self {
-            pid,
-            shown: false,
-            last: Instant::now(),
-        }
-    }
-
-    fn tell(&mut self, gone: u64, all: u64) {
-        if self.last.elapsed() < Duration::from_millis(100) || !isatty(std::io::stderr()) {
-            return;
-        }
-        self.last = Instant::now();
-        self.shown = true;
-        eprint!(
-            "\r{}: {} of {} out\x1b[K",
-            self.pid,
-            Bytes(gone),
-            Bytes(all)
-        );
-        let _ = std::io::stderr().flush();
-    }
-
-    fn end(&self) {
-        if self.shown {
-            eprint!("\r\x1b[K");
         }
     }
 }
