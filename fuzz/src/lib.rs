@@ -7,6 +7,7 @@ use plimsoll_cgroup::format::{FlatKeyed, Format, Pids, Words};
 use plimsoll_cgroup::mount::{Hierarchy, Version};
 use plimsoll_cgroup::sample::{self, Memory, MemoryV1, MemoryV2, Tree};
 use plimsoll_cgroup::{v1, v2};
+use plimsoll_explain::{oom, report};
 use plimsoll_ledger::{groups, host};
 use plimsoll_proc::DirId;
 use plimsoll_proc::boot_log::BootLog;
@@ -138,6 +139,26 @@ pub fn tables(bytes: &[u8]) {
 /// `/dev/kmsg`: the kernel log.
 pub fn kernel_log(bytes: &[u8]) {
     black_box((kmsg::records(bytes).count(), BootLog::parse(bytes)));
+}
+
+/// A kernel log with OOM reports: each is explained, and held against the one before it.
+pub fn oom_reports(bytes: &[u8]) {
+    let verdicts = oom::explain(&report::reports(bytes));
+    for verdict in &verdicts {
+        assert_harmless(&verdict.headline);
+        verdict.quoted.iter().for_each(|quote| assert_harmless(&quote.text));
+        if let Some(memory) = &verdict.memory {
+            let owned: i128 = memory.owners.iter().map(|owner| i128::from(owner.bytes.get())).sum();
+            let left = i128::from(memory.unattributed_bytes);
+            let total = i128::from(memory.total_bytes.get());
+            assert!(owned + left == total || left == i128::from(i64::MIN) || owned > i128::from(i64::MAX));
+        }
+    }
+    for pair in verdicts.windows(2) {
+        if let [before, now] = pair {
+            black_box(oom::compare(now, before));
+        }
+    }
 }
 
 /// The files of a control group, of both versions.

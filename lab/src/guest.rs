@@ -23,6 +23,8 @@ pub struct Guest {
     pub memory: Bytes,
     /// Its processors.
     pub cpus: u32,
+    /// Its memory is in so many NUMA nodes of equal size.
+    pub nodes: u32,
     /// The size of a swap disk, if it is to have one.
     pub swap: Option<Bytes>,
     /// More modules to load, beside those for the serial port and disks.
@@ -63,6 +65,7 @@ impl Guest {
             kernel,
             memory: Bytes::from_mib(512),
             cpus: 1,
+            nodes: 1,
             swap: None,
             modules: Vec::new(),
             programs: Vec::new(),
@@ -100,6 +103,30 @@ impl Guest {
         Ok(outcome)
     }
 
+    /// Boots, runs `command`, which is expected to bring the kernel down, and gives back what the console said until
+    /// then.
+    ///
+    /// # Errors
+    /// Where the guest could not be made or did not end before the deadline, and where the command ended and the kernel
+    /// was still there.
+    pub fn run_to_panic(&self, command: &[impl AsRef<OsStr>]) -> Result<Vec<u8>> {
+        let command: Vec<OsString> = command.iter().map(|a| a.as_ref().to_owned()).collect();
+        let files = self.kernel.files()?;
+        let initramfs = initramfs::pack(self, &files.modules, &command, false)?;
+        let accelerator = self.accelerator(&files)?;
+        let (mut qemu, port) = Qemu::start(&self.machine(accelerator, &files, &initramfs, false))?;
+        if let Ok(outcome) = converse(&port, self.deadline, &mut |_, _| Ok(())) {
+            bail!(
+                "the kernel lived on, and the command ended with {}",
+                outcome.status
+            );
+        }
+        if !qemu.wait(Duration::from_secs(2))? {
+            bail!("the guest is still running{}", qemu.last_words());
+        }
+        qemu.console()
+    }
+
     /// Boots into a shell on this terminal. Its exit ends the guest; so does Ctrl-a x.
     ///
     /// # Errors
@@ -128,6 +155,7 @@ impl Guest {
             kernel_arguments: &self.kernel_arguments,
             memory: self.memory,
             cpus: self.cpus,
+            nodes: self.nodes,
             disk: self.swap,
             on_terminal,
         }

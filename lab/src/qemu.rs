@@ -33,6 +33,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) kernel_arguments: &'a str,
     pub(crate) memory: Bytes,
     pub(crate) cpus: u32,
+    /// Its memory is in so many equal parts, each a NUMA node.
+    pub(crate) nodes: u32,
     /// The size of its one disk.
     pub(crate) disk: Option<Bytes>,
     /// Whether the console is this terminal.
@@ -72,6 +74,15 @@ impl Qemu {
         command.args(["-smp", &machine.cpus.to_string()]);
         // QEMU's own `k`: KiB.
         command.args(["-m", &format!("{}k", machine.memory.get() >> 10)]);
+        for node in 0..machine.nodes {
+            let kib = (machine.memory.get() >> 10).checked_div(machine.nodes.into());
+            let part = format!(
+                "memory-backend-ram,id=part{node},size={}k",
+                kib.unwrap_or(0)
+            );
+            command.args(["-object", &part]);
+            command.args(["-numa", &format!("node,nodeid={node},memdev=part{node}")]);
+        }
         command
             .arg("-kernel")
             .arg(machine.kernel)
@@ -149,6 +160,11 @@ impl Qemu {
             .into_iter()
             .filter_map(end_of)
             .collect()
+    }
+
+    /// All that was said on the console so far.
+    pub(crate) fn console(&self) -> Result<Vec<u8>> {
+        fs::read(self.scratch.path().join("console")).context("reading the console")
     }
 
     /// Waits for the end that the guest itself brings about, for as long as `patience`.

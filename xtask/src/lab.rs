@@ -49,6 +49,9 @@ pub(crate) struct GuestOptions {
     /// The guest's processors.
     #[arg(long, default_value_t = 1)]
     cpus: u32,
+    /// Split its memory into so many NUMA nodes.
+    #[arg(long, default_value_t = 1)]
+    nodes: u32,
     /// Give it a swap disk of this size.
     #[arg(long)]
     swap: Option<Bytes>,
@@ -76,6 +79,7 @@ impl GuestOptions {
         Ok(Guest {
             memory: self.memory,
             cpus: self.cpus,
+            nodes: self.nodes,
             swap: self.swap,
             modules: self.module,
             programs: vec![plimsoll],

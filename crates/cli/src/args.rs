@@ -21,6 +21,7 @@ pub(crate) enum Verb {
     Look(Look),
     Capture(Capture),
     Record(Record),
+    Explain(Explain),
     Check(Check),
     Park(Park),
     Resume(Resume),
@@ -187,6 +188,48 @@ Examples:
   plimsoll capture /var/tmp/full-host
   plimsoll look --root /var/tmp/full-host commit
   tar -C /var/tmp -czf full-host.tar.gz full-host    to send it to somebody you trust";
+
+/// Say why memory ran out, with the evidence and what to do
+#[derive(Debug, Args)]
+#[command(after_help = EXPLAIN_EXAMPLES)]
+pub(crate) struct Explain {
+    #[command(subcommand)]
+    pub(crate) what: ExplainWhat,
+}
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  plimsoll explain oom                   every OOM report that the running kernel still has
+  dmesg | plimsoll explain oom -         the same from a pipe
+  plimsoll explain oom /var/log/kern.log
+  plimsoll explain oom --against last-week.log today.log";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExplainWhat {
+    Oom(ExplainOom),
+}
+
+/// Explain OOM reports: what asked for what, why no zone could serve it, who had the memory, who was killed
+///
+/// Reads every OOM report and page allocation failure in a kernel log, in whatever form it was written down: dmesg,
+/// /dev/kmsg, syslog, `journalctl -k`, pstore, pasted from a mail; from Linux 2.6.30 to today. What it can't read within
+/// a report it quotes. Changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = EXPLAIN_EXAMPLES)]
+pub(crate) struct ExplainOom {
+    /// A kernel log, a journal file, a directory of pstore, or - for standard input; without it the log of the running
+    /// kernel, and where that has no report, pstore and the journal
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Hold the last report against the last one in this log
+    #[arg(long, value_name = "FILE")]
+    pub(crate) against: Option<PathBuf>,
+
+    /// Print one JSON document, schema plimsoll.explain-oom/1
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Tell whether processes can be parked, and what would leave memory
 ///

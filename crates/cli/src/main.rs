@@ -8,6 +8,7 @@ mod bar;
 mod capture;
 mod captured;
 mod check;
+mod explain;
 mod failure;
 mod gather;
 mod image;
@@ -68,6 +69,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Look(args) => look::run(&args),
         Verb::Capture(args) => capture::run(&args),
         Verb::Record(args) => record::run(&args),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Park(args) => park::run(&args),
         Verb::Resume(args) => resume::run(&args),

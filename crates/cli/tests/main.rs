@@ -14,6 +14,7 @@ mod help;
 mod hostile;
 mod hostile_tree;
 mod look;
+mod oom_guests;
 mod parked_guests;
 mod program;
 mod real;

@@ -18,6 +18,7 @@ pub mod restartable;
 pub mod seccomp;
 pub mod secretmem;
 pub mod signal;
+pub mod socket_filter;
 pub mod swap;
 pub mod sysv_shm;
 pub mod uffd;

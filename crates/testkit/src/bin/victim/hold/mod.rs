@@ -7,6 +7,7 @@
 
 mod kernel;
 mod memory;
+mod shattered;
 mod sockets;
 
 use std::io::{self, Read};
@@ -51,6 +52,7 @@ const KINDS: &[(&str, Take)] = &[
     ("unix-pairs", sockets::unix_pairs),
     ("tcp-pairs", sockets::tcp_pairs),
     ("packet-ring", sockets::packet_ring),
+    ("shattered", shattered::shattered),
     ("sysv-orphan", memory::sysv_orphan),
 ];
 

@@ -141,7 +141,7 @@ pub(crate) fn packet_ring(part: Part) -> io::Result<Box<dyn Held>> {
 }
 
 /// Raises the limit of open descriptors, as far as that is allowed.
-fn allow_descriptors(wanted: u64) -> io::Result<()> {
+pub(super) fn allow_descriptors(wanted: u64) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
         let maximum = limit.maximum.map(|maximum| maximum.max(wanted));

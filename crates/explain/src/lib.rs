@@ -1,0 +1,11 @@
+//! Why memory ran out, with the evidence. Pure: a log or an account in, findings out.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`log`] | the kernel log in any of its forms, line by line |
+//! | [`report`] | reader: every OOM report and allocation failure in a log |
+//! | [`oom`] | decider: what a report says, in plain words and in figures (`plimsoll.explain-oom/1`) |
+
+pub mod log;
+pub mod oom;
+pub mod report;
