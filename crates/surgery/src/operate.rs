@@ -59,6 +59,8 @@ pub enum OperateError {
 #[derive(Debug)]
 pub struct Operation<'p> {
     process: &'p mut StoppedProcess,
+    /// Where its thread stood in the list of threads.
+    place: usize,
     calls: Option<Calls>,
     /// Of our own making in the target: arguments from its beginning, the frame at its end.
     scratch: Option<Span>,
@@ -75,27 +77,40 @@ impl<'p> Operation<'p> {
     /// # Errors
     /// [`OperateError`].
     pub fn begin(root: &Root, process: &'p mut StoppedProcess) -> Result<Self, OperateError> {
+        let ground = Ground::of(root, process.name.pid)?;
+        Self::by(&ground, process, 0)
+    }
+
+    /// The same, by the thread at this place of the list: for what a thread can only be asked itself.
+    ///
+    /// # Errors
+    /// [`OperateError`].
+    pub fn by(
+        ground: &Ground,
+        process: &'p mut StoppedProcess,
+        place: usize,
+    ) -> Result<Self, OperateError> {
         let pid = process.name.pid;
-        let look = Look::at(root, pid)?;
-        let thread = match process.threads.first() {
-            Some(_) => process.threads.remove(0),
+        let thread = match process.threads.get(place) {
+            Some(_) => process.threads.remove(place),
             None => return Err(OperateError::NoThread { pid }),
         };
-        if look.filtered && !sleeps_filters(&thread) {
-            process.threads.insert(0, thread);
+        if ground.filtered && !sleeps_filters(&thread) {
+            process.threads.insert(place, thread);
             return Err(OperateError::Seccomp { pid });
         }
         let mut operation = Self {
             process,
+            place,
             calls: None,
             scratch: None,
         };
-        let room = operation.prepare(thread, &look)?;
-        if room == Room::None && look.site.has_way_home() {
+        let room = operation.prepare(thread, ground)?;
+        if room == Room::None && ground.site.has_way_home() {
             // Its stack is none of the kernel's making. One call without a net, and the others have one.
             let span = operation.scratch()?;
             let thread = operation.lay_down()?;
-            operation.enlist(thread, &look, Room::Own(span))?;
+            operation.enlist(thread, ground, Room::Own(span))?;
         }
         Ok(operation)
     }
@@ -198,17 +213,17 @@ impl<'p> Operation<'p> {
     }
 
     /// Enlists a thread with the best net there is.
-    fn prepare(&mut self, thread: Stopped, look: &Look) -> Result<Room, OperateError> {
+    fn prepare(&mut self, thread: Stopped, ground: &Ground) -> Result<Room, OperateError> {
         let rsp = thread.registers().map(|registers| registers.rsp);
-        let room = match (rsp, look.stack) {
+        let room = match (rsp, ground.stack) {
             (Ok(rsp), Some(stack)) if stack.contains(rsp) => Room::Stack(stack.start),
             _ => Room::None,
         };
-        self.enlist(thread, look, room)?;
+        self.enlist(thread, ground, room)?;
         Ok(if self.survives_us() { room } else { Room::None })
     }
 
-    fn enlist(&mut self, thread: Stopped, look: &Look, room: Room) -> Result<(), OperateError> {
+    fn enlist(&mut self, thread: Stopped, ground: &Ground, room: Room) -> Result<(), OperateError> {
         let room = match room {
             Room::Own(span) => Room::Own(Span {
                 start: span.start.saturating_add(ARGUMENT_BYTES),
@@ -216,13 +231,13 @@ impl<'p> Operation<'p> {
             }),
             other => other,
         };
-        match Calls::begin(thread, &look.site, room) {
+        match Calls::begin(thread, &ground.site, room) {
             Ok(calls) => {
                 self.calls = Some(calls);
                 Ok(())
             }
             Err(refused) => {
-                self.process.threads.insert(0, refused.thread);
+                self.process.threads.insert(self.place, refused.thread);
                 Err(refused.why.into())
             }
         }
@@ -243,7 +258,7 @@ impl Drop for Operation<'_> {
         }
         if let Ok(thread) = self.lay_down() {
             let _ = thread.set_options(crate::stop::OPTIONS); // filters awake again
-            self.process.threads.insert(0, thread);
+            self.process.threads.insert(self.place, thread);
         }
     }
 }
@@ -254,16 +269,21 @@ fn sleeps_filters(thread: &Stopped) -> bool {
     thread.set_options(options).is_ok()
 }
 
-/// What has to be known of a process before it can be operated on.
-struct Look {
+/// What has to be known of a process before it can be operated on; valid as long as it stands still.
+#[derive(Debug)]
+pub struct Ground {
     site: Site,
     /// The kernel-made stack of the leader.
     stack: Option<Span>,
     filtered: bool,
 }
 
-impl Look {
-    fn at(root: &Root, pid: u32) -> Result<Self, OperateError> {
+impl Ground {
+    /// Looks for the borrowed instructions of a process, its stack and its filters.
+    ///
+    /// # Errors
+    /// When `/proc` can't be read, or no instruction is found.
+    pub fn of(root: &Root, pid: u32) -> Result<Self, OperateError> {
         let text = root.read(format!("proc/{pid}/maps"))?;
         let mut executable = Vec::new();
         let mut stack = None;

@@ -1,4 +1,4 @@
-//! Whether two processes share a kernel object (`kcmp(2)`): an address space, or a file in an epoll instance.
+//! Whether two processes share a kernel object (`kcmp(2)`): an address space, a descriptor table, an open file, …
 //!
 //! # Safety
 //! `kcmp(2)` writes nowhere. It takes numbers, and for a file in an epoll instance the address of a
@@ -8,26 +8,64 @@
 use rustix::io::Errno;
 use std::cmp::Ordering;
 
-/// How the address spaces of two processes compare: `Equal` is one and the same. The order of others means
-/// nothing, but holds as long as both live, so that many processes can be sorted by it.
+/// What two tasks may share (`include/uapi/linux/kcmp.h`; the kernel's headers crate has no constants for them).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    /// `KCMP_VM`: memory.
+    Memory = 1,
+    /// `KCMP_FILES`: the descriptor table.
+    Descriptors = 2,
+    /// `KCMP_FS`: root, working directory, umask.
+    Fs = 3,
+    /// `KCMP_SIGHAND`: signal handlers.
+    Handlers = 4,
+}
+
+/// How what two tasks hold compares: `Equal` is one and the same object. The order of others means nothing, but holds as
+/// long as both live, so that many can be sorted by it.
 ///
-/// Two kernel threads compare equal: neither has any.
+/// Two kernel threads share their memory: neither has any.
 ///
 /// # Errors
 /// `ESRCH` when one of them is gone, `EPERM` without leave to trace both, `ENOSYS` where the kernel was built
 /// without `CONFIG_KCMP`.
+pub fn compare(what: Shared, one: u32, other: u32) -> Result<Ordering, Errno> {
+    kcmp(one, other, what as libc::c_long, 0, 0)
+}
+
+/// [`compare`] for address spaces.
+///
+/// # Errors
+/// As [`compare`].
 pub fn address_spaces(one: u32, other: u32) -> Result<Ordering, Errno> {
-    /// `enum kcmp_type`, `include/uapi/linux/kcmp.h`; the kernel's headers crate has no constant for it.
-    const KCMP_VM: libc::c_long = 1;
-    // SAFETY: all arguments are numbers, as the callee expects; the last two are ignored for KCMP_VM.
+    compare(Shared::Memory, one, other)
+}
+
+/// How the open files behind two descriptors (process, number) compare (`KCMP_FILE`).
+///
+/// # Errors
+/// As [`compare`]; `EBADF`.
+pub fn files(one: (u32, u32), other: (u32, u32)) -> Result<Ordering, Errno> {
+    const KCMP_FILE: libc::c_long = 0;
+    kcmp(one.0, other.0, KCMP_FILE, one.1.into(), other.1.into())
+}
+
+fn kcmp(
+    one: u32,
+    other: u32,
+    kind: libc::c_long,
+    first: u64,
+    second: u64,
+) -> Result<Ordering, Errno> {
+    // SAFETY: all arguments are numbers for the kinds that come here.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_kcmp,
             libc::c_long::from(one),
             libc::c_long::from(other),
-            KCMP_VM,
-            0 as libc::c_long,
-            0 as libc::c_long,
+            kind,
+            first,
+            second,
         )
     };
     match answer {
@@ -35,7 +73,7 @@ pub fn address_spaces(one: u32, other: u32) -> Result<Ordering, Errno> {
         1 => Ok(Ordering::Less),
         2 => Ok(Ordering::Greater),
         -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
-        // 3: different, but with no order between them, which the kernel says of files only.
+        // 3: different, but with no order between them, which the kernel says of files that it can't compare.
         _ => Err(Errno::NOTSUP),
     }
 }
@@ -82,6 +120,7 @@ pub fn is_member(pid: u32, fd: i32, epoll_fd: i32, nth: u32) -> Result<bool, Err
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::{AsFd, AsRawFd};
 
     #[test]
     fn a_process_shares_with_itself_only() {
@@ -93,11 +132,28 @@ mod tests {
             .unwrap();
         let there = address_spaces(me, child.id());
         let back = address_spaces(child.id(), me);
+        let tables = compare(Shared::Descriptors, me, child.id());
         child.kill().unwrap();
         child.wait().unwrap();
         assert_ne!(there, Ok(Ordering::Equal));
         assert_eq!(there.map(Ordering::reverse), back);
+        assert_ne!(tables, Ok(Ordering::Equal));
     }
+
+    #[test]
+    fn a_duplicate_is_the_same_file() {
+        let me = std::process::id();
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        let number = |fd: &dyn AsRawFd| (me, fd.as_raw_fd().unsigned_abs());
+        let duplicate = file.as_fd().try_clone_to_owned().unwrap();
+        let other = std::fs::File::open("/proc/self/exe").unwrap();
+        assert_eq!(
+            files(number(&file), number(&duplicate)),
+            Ok(Ordering::Equal)
+        );
+        assert_ne!(files(number(&file), number(&other)), Ok(Ordering::Equal));
+    }
+
     #[test]
     fn members_of_an_epoll_instance() {
         use rustix::event::epoll::{CreateFlags, EventData, EventFlags, add, create};

@@ -4,7 +4,10 @@
 //! Each file that needs it opts in with `#![allow(unsafe_code)]` and a `# Safety` header; every block says
 //! why each condition of its callee holds. What `rustix` already offers safely is not wrapped again.
 
+pub mod blank;
 pub mod bpf;
+pub mod event_files;
+pub mod file_owner;
 pub mod guardian;
 pub mod kcmp;
 pub mod own;
@@ -20,7 +23,9 @@ pub mod secretmem;
 pub mod signal;
 pub mod socket_filter;
 pub mod swap;
+pub mod socket;
 pub mod sysv_shm;
+pub mod task;
 pub mod uffd;
 pub mod usage;
 pub mod vm;

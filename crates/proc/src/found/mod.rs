@@ -14,7 +14,7 @@ mod live;
 mod memory_files;
 mod pipes;
 mod secretmem;
-mod sockets;
+pub mod sockets;
 mod tmpfs;
 
 use crate::sysvipc_shm::Segment;

@@ -7,7 +7,7 @@
 //! when that is resumed, so no caller can lose one by forgetting it.
 //!
 //! Threads are always taken with `PTRACE_SEIZE`: no SIGSTOP is sent, job control stays visible. `EXITKILL`
-//! is never set: when this program dies, the kernel lets every thread run on. Both states detach on drop.
+//! is never set for a target: when this program dies, the kernel lets every thread run on. Both states detach on drop.
 //!
 //! A tracee belongs to the thread that seized it, so neither state is `Send`.
 

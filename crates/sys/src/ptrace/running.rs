@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 bitflags::bitflags! {
-    /// What the kernel shall report about a seized thread. `EXITKILL` is left out on purpose.
+    /// What the kernel shall report about a seized thread.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Options: u32 {
         /// Tell system call stops from a SIGTRAP.
@@ -19,6 +19,8 @@ bitflags::bitflags! {
         const EXEC = p::PTRACE_O_TRACEEXEC;
         /// Its seccomp filters sleep while it is traced; needs CAP_SYS_ADMIN (Linux 4.3).
         const SUSPEND_SECCOMP = p::PTRACE_O_SUSPEND_SECCOMP;
+        /// It is killed when we die: only for what is of our own making and not finished yet, never for a target.
+        const EXITKILL = p::PTRACE_O_EXITKILL;
     }
 }
 

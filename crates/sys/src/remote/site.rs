@@ -101,6 +101,12 @@ impl Site {
         found.site().ok_or(Error::NoSyscallInstruction { pid })
     }
 
+    /// Address of a `syscall` instruction, for a thread that is not to come back from its call.
+    #[must_use]
+    pub fn syscall(&self) -> u64 {
+        self.syscall
+    }
+
     /// Whether calls made here can survive us.
     #[must_use]
     pub fn has_way_home(&self) -> bool {

@@ -5,7 +5,7 @@
 //! nobody's hands included.
 
 mod answers;
-mod netlink;
+pub mod netlink;
 
 use super::{Found, PacketRing, SocketBuffers, SocketFamily, Unseen};
 use answers::{Question, Socket, UDP_LITE, questions};

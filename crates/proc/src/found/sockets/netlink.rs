@@ -20,13 +20,17 @@ const BUFFER: usize = 32 << 10;
 
 /// A `sock_diag(7)` socket, bound to the network namespace of the thread that opened it.
 #[derive(Debug)]
-pub(super) struct SockDiag {
+pub struct SockDiag {
     socket: OwnedFd,
     buffer: Vec<u8>,
 }
 
 impl SockDiag {
-    pub(super) fn open() -> Result<Self, Errno> {
+    /// Opens one.
+    ///
+    /// # Errors
+    /// As `socket(2)`.
+    pub fn open() -> Result<Self, Errno> {
         let flags = SocketFlags::CLOEXEC;
         let protocol = Some(netlink::SOCK_DIAG);
         Ok(Self {
@@ -39,11 +43,7 @@ impl SockDiag {
     ///
     /// # Errors
     /// The kernel's own (`ENOENT` where it lacks the family); `EBADMSG` for what is no netlink message.
-    pub(super) fn dump(
-        &mut self,
-        request: &[u8],
-        mut visit: impl FnMut(&[u8]),
-    ) -> Result<(), Errno> {
+    pub fn dump(&mut self, request: &[u8], mut visit: impl FnMut(&[u8])) -> Result<(), Errno> {
         send(&self.socket, &frame(request)?, SendFlags::empty())?;
         loop {
             let (got, length) = recv(&self.socket, &mut *self.buffer, RecvFlags::TRUNC)?;
@@ -105,7 +105,7 @@ impl<'a> Message<'a> {
 }
 
 /// The attributes behind a message's fixed part: type and value each. What does not fit ends them.
-pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     const ATTRIBUTE_HEADER: usize = 4;
     std::iter::from_fn(move || {
         let length = usize::from(u16_at(bytes, 0)?);
@@ -126,7 +126,9 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*word))
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+/// The word at an offset, in this machine's order.
+#[must_use]
+pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let word = bytes.get(at..)?.first_chunk()?;
     Some(u32::from_ne_bytes(*word))
 }
