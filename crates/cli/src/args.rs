@@ -30,6 +30,15 @@ pub(crate) enum Verb {
     #[command(hide = true)]
     Watch,
     Image(crate::image::args::Image),
+    Checkpoint(crate::checkpoint::CheckpointArgs),
+    Restore(crate::checkpoint::RestoreArgs),
+    /// Take CRIU's command line, as this program does when it is called `criu`
+    #[command(disable_help_flag = true)]
+    Criu {
+        /// An action and its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<std::ffi::OsString>,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Example: plimsoll completions bash > /etc/bash_completion.d/plimsoll")]
     Completions {
@@ -246,6 +255,10 @@ pub(crate) struct Check {
     /// Only the processes themselves, not their descendants
     #[arg(long)]
     pub(crate) only: bool,
+
+    /// Tell whether they could be checkpointed, instead of parked
+    #[arg(long, conflicts_with_all = ["via", "store", "only"])]
+    pub(crate) checkpoint: bool,
 
     /// Where the memory would go
     #[arg(long, value_name = "MEANS", default_value = "auto")]

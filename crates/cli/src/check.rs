@@ -12,6 +12,9 @@ use serde::Serialize;
 
 /// Checks all, and then ends with the gravest answer.
 pub(crate) fn run(args: &args::Check) -> Result<(), Failure> {
+    if args.checkpoint {
+        return crate::checkpoint::check(&args.pids, args.json);
+    }
     let root = Root::live();
     let place = place(&args.store);
     let mut gravest = None;

@@ -8,6 +8,8 @@ mod bar;
 mod capture;
 mod captured;
 mod check;
+mod checkpoint;
+mod criu;
 mod explain;
 mod failure;
 mod gather;
@@ -31,6 +33,11 @@ use std::panic::UnwindSafe;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default();
+    if criu::is_called(program.as_ref()) {
+        return ExitCode::from(criu::run(words));
+    }
     let args = match Plimsoll::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -76,6 +83,9 @@ fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Parked(args) => parked::run(&args),
         Verb::Watch => wake::watch(),
         Verb::Image(args) => image::run(&args),
+        Verb::Checkpoint(args) => checkpoint::checkpoint(&args),
+        Verb::Restore(args) => checkpoint::restore(&args),
+        Verb::Criu { words } => std::process::exit(criu::run(words).into()),
         Verb::Completions { shell } => Ok(manual::completions(shell)?),
         Verb::Man { dir } => manual::man_pages(&dir),
     }

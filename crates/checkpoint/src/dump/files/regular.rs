@@ -1,0 +1,227 @@
+//! Files with a path: regular ones, directories, devices, FIFOs.
+//!
+//! A path is kept, not the content. Where the path no longer leads to the file there are two ways: an unlinked file that no
+//! name is left of is taken along whole (a *ghost*), in chunks without its holes; one that has another name is given a
+//! name beside its old one, if the caller allows that (`--link-remap`).
+
+use super::{Files, Open, entry, pipe, unknown};
+use crate::error::Error;
+use crate::snapshot::Ghost;
+use plimsoll_image::proto::{
+    FdTypes, FileEntry, FownEntry, GhostFileEntry, RegFileEntry, RemapFilePathEntry, RemapType,
+    Timeval,
+};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, Stat, linkat, open, seek, stat};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Unlinked files up to this size are taken along, unless the caller says otherwise; as in CRIU.
+const GHOST_LIMIT_BYTES: u64 = 1 << 20;
+const DELETED: &[u8] = b" (deleted)";
+
+/// An open file with a path.
+pub(super) fn any(files: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry, Error> {
+    match FileType::from_raw_mode(open.stat.st_mode) {
+        FileType::Fifo => return pipe::fifo(files, open, id),
+        FileType::CharacterDevice if !is_plain_device(open.stat.st_rdev) => {
+            return Err(unknown(open));
+        }
+        FileType::BlockDevice | FileType::Socket | FileType::Unknown => return Err(unknown(open)),
+        _ => {}
+    }
+    let link = format!("/proc/{}/fd/{}", open.pid, open.fd);
+    let mut entry = by_path(files, &link, open.link, &open.stat, open.flags(), id)?;
+    if let Some(reg) = &mut entry.reg {
+        reg.pos = open.info.pos.unsigned_abs();
+        reg.fown = open.owner()?;
+    }
+    Ok(entry)
+}
+
+/// Devices that hold nothing: `/dev/null`, `/dev/zero`, `/dev/full`, `/dev/random`, `/dev/urandom`, `/dev/kmsg`.
+fn is_plain_device(device: u64) -> bool {
+    const MEMORY: u32 = 1;
+    rustix::fs::major(device) == MEMORY && [3, 5, 7, 8, 9, 11].contains(&rustix::fs::minor(device))
+}
+
+/// A file that `link`, one of `/proc`, leads to; `name` is what that says.
+pub(super) fn by_path(
+    files: &mut Files,
+    link: &str,
+    name: &[u8],
+    stat: &Stat,
+    flags: u32,
+    id: u32,
+) -> Result<FileEntry, Error> {
+    let name = keep_reachable(files, link, name, stat, id)?;
+    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    Ok(FileEntry {
+        reg: Some(RegFileEntry {
+            id,
+            flags,
+            fown: FownEntry::default(),
+            name,
+            size: regular.then(|| stat.st_size.unsigned_abs()),
+            mode: Some(stat.st_mode),
+            ..RegFileEntry::default()
+        }),
+        ..entry(FdTypes::Reg, id)
+    })
+}
+
+/// Sees to it that a restore finds the file by its path or without it; gives the path.
+pub(super) fn keep_reachable(
+    files: &mut Files,
+    link: &str,
+    name: &[u8],
+    there: &Stat,
+    id: u32,
+) -> Result<Vec<u8>, Error> {
+    let same = |path: &[u8]| {
+        let found = stat(OsStr::from_bytes(path));
+        found.is_ok_and(|found| (found.st_dev, found.st_ino) == (there.st_dev, there.st_ino))
+    };
+    if same(name) {
+        return Ok(name.to_vec());
+    }
+    let was = name.strip_suffix(DELETED).unwrap_or(name);
+    if there.st_nlink == 0 {
+        ghost(files, link, there, id)?;
+        return Ok(was.to_vec());
+    }
+    // Mount points may be covered, and files of /proc come and go with their process.
+    if name.starts_with(b"/proc/") || !name.ends_with(DELETED) && name == b"/" {
+        return Ok(was.to_vec());
+    }
+    linked(files, link, was, there, id)?;
+    Ok(was.to_vec())
+}
+
+/// An unlinked file, taken along once however many have it open.
+fn ghost(files: &mut Files, link: &str, there: &Stat, id: u32) -> Result<(), Error> {
+    let key = (there.st_dev, there.st_ino);
+    if !files.ghosts.contains_key(&key) {
+        let number = u32::try_from(files.ghosts.len()).unwrap_or(u32::MAX - 1) + 1;
+        let ghost = read_ghost(
+            link,
+            there,
+            files.options.ghost_limit_bytes.unwrap_or(GHOST_LIMIT_BYTES),
+        )?;
+        files.ghosts.insert(key, (number, ghost));
+    }
+    let remap_id = files.ghosts.get(&key).map_or(0, |(number, _)| *number);
+    files.remaps.push(RemapFilePathEntry {
+        orig_id: id,
+        remap_id,
+        remap_type: Some(RemapType::Ghost.into()),
+    });
+    Ok(())
+}
+
+fn read_ghost(link: &str, there: &Stat, limit_bytes: u64) -> Result<Ghost, Error> {
+    let failed = |source: std::io::Error| Error::file("take along the unlinked", link, source);
+    let time = |seconds: i64, nanoseconds: u64| Timeval {
+        tv_sec: seconds.unsigned_abs(),
+        tv_usec: nanoseconds / 1000,
+    };
+    let mut ghost = Ghost {
+        entry: GhostFileEntry {
+            uid: there.st_uid,
+            gid: there.st_gid,
+            mode: there.st_mode,
+            dev: Some(device(there.st_dev)),
+            ino: Some(there.st_ino),
+            atim: Some(time(there.st_atime, there.st_atime_nsec)),
+            mtim: Some(time(there.st_mtime, there.st_mtime_nsec)),
+            ..GhostFileEntry::default()
+        },
+        chunks: Vec::new(),
+    };
+    match FileType::from_raw_mode(there.st_mode) {
+        FileType::RegularFile => {
+            if there.st_blocks.unsigned_abs() * 512 > limit_bytes {
+                let what = format!("{link} is unlinked and holds more than {limit_bytes} bytes");
+                let obstacle = crate::Obstacle {
+                    pid: None,
+                    what,
+                    remedy: "allow more by --ghost-limit".into(),
+                    is_privilege: false,
+                };
+                return Err(Error::Refused(vec![obstacle]));
+            }
+            let file = File::open(link).map_err(failed)?;
+            ghost.chunks = chunks(&file).map_err(failed)?;
+            ghost.entry.chunks = Some(true);
+            ghost.entry.size = Some(there.st_size.unsigned_abs());
+        }
+        FileType::CharacterDevice | FileType::BlockDevice => {
+            ghost.entry.rdev = Some(device(there.st_rdev))
+        }
+        FileType::Directory | FileType::Fifo => {}
+        _ => return Err(failed(Errno::NOTSUP.into())),
+    }
+    Ok(ghost)
+}
+
+/// The kernel's own encoding of a device number, which the images use.
+fn device(number: u64) -> u32 {
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+/// What a file holds, without its holes.
+fn chunks(file: &File) -> std::io::Result<Vec<(u64, Vec<u8>)>> {
+    let mut chunks = Vec::new();
+    let mut at = 0;
+    loop {
+        let data = match seek(file, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => return Ok(chunks),
+            data => data?,
+        };
+        let hole = seek(file, SeekFrom::Hole(data))?;
+        let mut bytes = vec![0; usize::try_from(hole - data).map_err(|_| Errno::FBIG)?];
+        file.read_exact_at(&mut bytes, data)?;
+        chunks.push((data, bytes));
+        at = hole;
+    }
+}
+
+/// A file with another name gets one beside its old one.
+fn linked(files: &mut Files, link: &str, was: &[u8], there: &Stat, id: u32) -> Result<(), Error> {
+    let name = plimsoll_proc::text::printable(was).into_owned();
+    if !files.options.link_remap {
+        return Err(Error::Refused(vec![crate::Obstacle {
+            pid: None,
+            what: format!("{name} is open and its name is gone, but another name keeps it"),
+            remedy: "allow a new name beside it by --link-remap".into(),
+            is_privilege: false,
+        }]));
+    }
+    let path = Path::new(OsStr::from_bytes(was));
+    let remap_id = files.new_id();
+    let beside = path.with_file_name(format!("link_remap.{remap_id}"));
+    let failed = |errno: Errno| Error::file("give a new name to", path, errno);
+    let file = open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    let itself = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    linkat(CWD, itself, CWD, &beside, AtFlags::SYMLINK_FOLLOW).map_err(failed)?;
+    let entry = FileEntry {
+        reg: Some(RegFileEntry {
+            id: remap_id,
+            name: beside.as_os_str().as_bytes().to_vec(),
+            mode: Some(there.st_mode),
+            ..RegFileEntry::default()
+        }),
+        ..entry(FdTypes::Reg, remap_id)
+    };
+    files.entries.insert(remap_id, entry);
+    files.remaps.push(RemapFilePathEntry {
+        orig_id: id,
+        remap_id,
+        remap_type: Some(RemapType::Linked.into()),
+    });
+    Ok(())
+}

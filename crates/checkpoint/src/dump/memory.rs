@@ -1,0 +1,448 @@
+//! Memory: every mapping, and the pages that are a process's own or shared with no file behind them.
+//!
+//! Pages that this process alone maps are read by `process_vm_readv(2)`, all others through `/proc/PID/mem`, which
+//! leaves those shared by `fork(2)` shared. Shared objects are read once for the whole tree, by themselves, without
+//! their holes (`lseek(2)`, `SEEK_DATA`).
+
+use super::files::Files;
+use crate::error::{Error, Step};
+use crate::set::Writing;
+use crate::vma::{ADVICE, Status, has_pages};
+use plimsoll_image::pagemap::{PE_LAZY, PE_PRESENT, PageSpan};
+use plimsoll_image::proto::{MmEntry, PagemapEntry, PagemapHead, VmaEntry};
+use plimsoll_image::{Kind, pagemap};
+use plimsoll_proc::Root;
+use plimsoll_proc::process::map_name::MapName;
+use plimsoll_proc::process::maps::Perms;
+use plimsoll_proc::process::smaps::{self, Smap};
+use plimsoll_proc::process::vm_flags::VmFlag;
+use plimsoll_sys::pagemap::{Categories, Page, Pagemap, Region, Run, Scan};
+use plimsoll_sys::{Span, vm};
+use plimsoll_units::PageSize;
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+
+/// How much is read before it is written.
+const BUFFER_BYTES: usize = 4 << 20;
+
+/// Memory of the tree on its way to images.
+pub(super) struct Memory<'s> {
+    set: &'s Writing,
+    page_size: PageSize,
+    /// Names of files of pages that are given out.
+    pages_ids: u32,
+    pages: u64,
+    buffer: Vec<u8>,
+}
+
+/// Pages of one process or object: the list and the file.
+struct Pages {
+    id: u32,
+    file: File,
+    entries: Vec<PagemapEntry>,
+}
+
+impl<'s> Memory<'s> {
+    pub(super) fn new(set: &'s Writing, page_size: PageSize) -> Self {
+        Self {
+            set,
+            page_size,
+            pages_ids: 0,
+            pages: 0,
+            buffer: vec![0; BUFFER_BYTES],
+        }
+    }
+
+    /// How many pages have been written.
+    pub(super) fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// The mappings of a process; its pages are written.
+    pub(super) fn look(
+        &mut self,
+        root: &Root,
+        pid: u32,
+        files: &mut Files,
+    ) -> Result<MmEntry, Error> {
+        let mut vmas = mappings(root, pid, files)?;
+        let raw = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or(Error::NoProcess(pid))?;
+        let step = Step::new("read the memory", raw);
+        let source = Source {
+            pid: raw,
+            memory: File::open(format!("/proc/{pid}/mem")).map_err(|error| step.failed(error))?,
+            pagemap: Pagemap::open(raw, self.page_size).map_err(|error| step.failed(error))?,
+        };
+        let mut pages = self.begin()?;
+        let mut guards = Vec::new();
+        for vma in &vmas {
+            let span = Span {
+                start: vma.vma.start,
+                end: vma.vma.end,
+            };
+            if vma.guarded {
+                guards.extend(guard_pages(&source, span).map_err(|errno| step.errno(errno))?);
+            }
+            if !has_pages(&vma.vma) {
+                continue;
+            }
+            let lazy = if Status::from_bits_retain(vma.vma.status).contains(Status::VDSO) {
+                0
+            } else {
+                PE_LAZY
+            };
+            for run in source.runs(vma).map_err(|errno| step.errno(errno))? {
+                self.copy(&source, &mut pages, run, lazy)
+                    .map_err(|error| step.failed(error))?;
+            }
+        }
+        self.end(Kind::Pagemap, pid.into(), pages)?;
+        vmas.extend(guards.into_iter().map(Mapped::guard));
+        Ok(MmEntry {
+            vmas: vmas.into_iter().map(|mapped| mapped.vma).collect(),
+            ..MmEntry::default()
+        })
+    }
+
+    /// The contents of shared objects that only memory holds.
+    pub(super) fn shared(&mut self, files: &Files) -> Result<(), Error> {
+        for (id, object) in files.memory_files() {
+            let mut pages = self.begin()?;
+            self.copy_object(object, &mut pages)
+                .map_err(|source| Error::file("read", format!("shared memory {id}"), source))?;
+            self.end(Kind::ShmemPagemap, id.into(), pages)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<Pages, Error> {
+        self.pages_ids += 1;
+        Ok(Pages {
+            id: self.pages_ids,
+            file: self
+                .set
+                .create(&Kind::Pages.file_name(self.pages_ids.into()))?,
+            entries: Vec::new(),
+        })
+    }
+
+    fn end(&mut self, kind: Kind, id: u64, pages: Pages) -> Result<(), Error> {
+        let map = pagemap::Pagemap {
+            head: PagemapHead { pages_id: pages.id }.into(),
+            entries: pages.entries.into_iter().map(Into::into).collect(),
+        };
+        let name = kind.file_name(id);
+        let bytes = map.write().map_err(|source| Error::image(&name, source))?;
+        self.set.put(&name, &bytes)
+    }
+
+    /// Appends a run of pages.
+    fn copy(
+        &mut self,
+        source: &Source,
+        pages: &mut Pages,
+        run: Run,
+        lazy: u32,
+    ) -> std::io::Result<()> {
+        let mut at = run.span.start;
+        while at < run.span.end {
+            let length = (run.span.end - at).min(BUFFER_BYTES as u64);
+            let length = usize::try_from(length).unwrap_or(BUFFER_BYTES);
+            let buffer = self.buffer.get_mut(..length).unwrap_or_default();
+            source.read(run.page, at, buffer)?;
+            pages.file.write_all(buffer)?;
+            at += length as u64;
+        }
+        let count = run.span.len() / self.page_size.get();
+        self.pages += count;
+        pages.add(run.span.start, count, lazy | PE_PRESENT, self.page_size);
+        Ok(())
+    }
+
+    /// Appends what an object holds, without its holes.
+    fn copy_object(&mut self, object: &File, pages: &mut Pages) -> std::io::Result<()> {
+        let page = self.page_size.get();
+        let mut at = 0;
+        loop {
+            let data = match seek(object, SeekFrom::Data(at)) {
+                Err(Errno::NXIO) => return Ok(()),
+                data => data?,
+            };
+            let hole = seek(object, SeekFrom::Hole(data))?;
+            let (start, end) = (data / page * page, hole.next_multiple_of(page));
+            at = start;
+            while at < end {
+                let length = (end - at).min(BUFFER_BYTES as u64);
+                let length = usize::try_from(length).unwrap_or(BUFFER_BYTES);
+                let buffer = self.buffer.get_mut(..length).unwrap_or_default();
+                let mut done = 0;
+                while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+                    match object.read_at(rest, at + done as u64)? {
+                        0 => {
+                            rest.fill(0); // behind the end of the file, in its last page
+                            break;
+                        }
+                        more => done += more,
+                    }
+                }
+                pages.file.write_all(buffer)?;
+                at += length as u64;
+            }
+            let count = (end - start) / page;
+            self.pages += count;
+            pages.add(start, count, PE_PRESENT, self.page_size);
+        }
+    }
+}
+
+impl Pages {
+    /// Joins neighbours.
+    fn add(&mut self, address: u64, count: u64, flags: u32, page_size: PageSize) {
+        if let Some(last) = self.entries.last_mut()
+            && PageSpan::of(last, page_size.get()).is_some_and(|span| span.end == address)
+            && last.page_flags() == flags
+        {
+            *last = PagemapEntry::run(last.vaddr, last.pages() + count, flags);
+            return;
+        }
+        self.entries.push(PagemapEntry::run(address, count, flags));
+    }
+}
+
+/// Where a process's pages are read.
+struct Source {
+    pid: Pid,
+    memory: File,
+    pagemap: Pagemap,
+}
+
+impl Source {
+    /// The runs of a mapping that are stored: its own pages, not those of a file, nor the zero page.
+    fn runs(&self, mapped: &Mapped) -> Result<Vec<Run>, Errno> {
+        let span = Span {
+            start: mapped.vma.start,
+            end: mapped.vma.end,
+        };
+        if Status::from_bits_retain(mapped.vma.status).contains(Status::VDSO) {
+            return Ok(vec![Run {
+                span,
+                page: Page::Shared,
+            }]);
+        }
+        let mut runs = Vec::new();
+        self.pagemap.runs(span, |run| {
+            if !matches!(run.page, Page::File | Page::Zero) {
+                runs.push(run);
+            }
+        })?;
+        Ok(runs)
+    }
+
+    fn read(&self, page: Page, at: u64, into: &mut [u8]) -> std::io::Result<()> {
+        if page == Page::Exclusive {
+            let span = Span::new(at, into.len() as u64);
+            if vm::read(self.pid, &[span], into) == Ok(into.len()) {
+                return Ok(());
+            }
+            // A mapping that may not be read: its tracer may, through the file.
+        }
+        self.memory.read_exact_at(into, at)
+    }
+}
+
+/// A mapping on its way.
+struct Mapped {
+    vma: VmaEntry,
+    /// It holds guard pages.
+    guarded: bool,
+}
+
+impl Mapped {
+    fn guard(span: Span) -> Self {
+        Self {
+            vma: VmaEntry {
+                start: span.start,
+                end: span.end,
+                status: Status::GUARD.bits(),
+                fd: -1,
+                ..VmaEntry::default()
+            },
+            guarded: false,
+        }
+    }
+}
+
+fn guard_pages(source: &Source, span: Span) -> Result<Vec<Span>, Errno> {
+    let wanted = Scan {
+        any: Categories::GUARD,
+        tell: Categories::GUARD,
+        ..Scan::default()
+    };
+    let mut found = Vec::new();
+    let mut regions = [Region::EMPTY; 64];
+    let mut rest = span;
+    while !rest.is_empty() {
+        let scanned = source.pagemap.scan(rest, &wanted, &mut regions)?;
+        found.extend(regions.iter().take(scanned.regions).map(Region::span));
+        if scanned.walk_end <= rest.start {
+            break;
+        }
+        rest.start = scanned.walk_end;
+    }
+    Ok(found)
+}
+
+/// All mappings of a process, as the images have them.
+fn mappings(root: &Root, pid: u32, files: &mut Files) -> Result<Vec<Mapped>, Error> {
+    let directory = root.open_dir(format!("proc/{pid}"))?;
+    let mut all = Vec::new();
+    let mut failed = None;
+    let visit = |smap: &Smap<'_>| match mapped(pid, smap, files) {
+        Ok(one) => all.push(one),
+        Err(error) => failed = failed.take().or(Some(error)),
+    };
+    smaps::stream_file(&directory, &mut Vec::new(), visit)
+        .map_err(|source| plimsoll_surgery::holds::LookError::Mappings { pid, source })?;
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(merge_vvar(all)),
+    }
+}
+
+/// The pages that the vdso reads are one mapping to the images, however many the kernel makes of them.
+fn merge_vvar(all: Vec<Mapped>) -> Vec<Mapped> {
+    let mut merged: Vec<Mapped> = Vec::with_capacity(all.len());
+    let is_vvar =
+        |mapped: &Mapped| Status::from_bits_retain(mapped.vma.status).contains(Status::VVAR);
+    for mapped in all {
+        match merged.last_mut() {
+            Some(last) if is_vvar(last) && is_vvar(&mapped) && last.vma.end == mapped.vma.start => {
+                last.vma.end = mapped.vma.end;
+            }
+            _ => merged.push(mapped),
+        }
+    }
+    merged
+}
+
+fn mapped(pid: u32, smap: &Smap<'_>, files: &mut Files) -> Result<Mapped, Error> {
+    let mapping = &smap.mapping;
+    let flags = smap.flags.unwrap_or_default().known;
+    let shared = mapping.is_shared();
+    let mut vma = VmaEntry {
+        start: mapping.start,
+        end: mapping.end,
+        pgoff: mapping.offset,
+        prot: protection(mapping.perms),
+        flags: if shared {
+            bits(libc::MAP_SHARED)
+        } else {
+            bits(libc::MAP_PRIVATE)
+        },
+        fd: -1,
+        madv: advice(flags),
+        ..VmaEntry::default()
+    };
+    for (flag, bit) in [
+        (VmFlag::GROWSDOWN, libc::MAP_GROWSDOWN),
+        (VmFlag::LOCKED, libc::MAP_LOCKED),
+        (VmFlag::NORESERVE, libc::MAP_NORESERVE),
+        (VmFlag::HUGETLB, libc::MAP_HUGETLB),
+    ] {
+        if flags.contains(flag) {
+            vma.flags |= bits(bit);
+        }
+    }
+    if flags.contains(VmFlag::HUGETLB) {
+        let size = smap.kernel_page_size.map_or(0, |size| size.get());
+        vma.flags |= size.trailing_zeros() << 26; // MAP_HUGE_SHIFT
+    }
+    let name = mapping.name();
+    let anonymous = |vma: &mut VmaEntry, status: Status| {
+        vma.flags |= bits(libc::MAP_ANONYMOUS);
+        vma.pgoff = 0;
+        vma.status = (status | Status::ANON_PRIVATE).bits();
+    };
+    match name {
+        MapName::Vsyscall => anonymous(&mut vma, Status::VSYSCALL),
+        MapName::Vdso if mapping.inode == 0 => anonymous(&mut vma, Status::REGULAR | Status::VDSO),
+        MapName::Vvar if mapping.inode == 0 => anonymous(&mut vma, Status::REGULAR | Status::VVAR),
+        MapName::Special(name) if mapping.inode == 0 && name.starts_with(b"vvar") => {
+            anonymous(&mut vma, Status::REGULAR | Status::VVAR);
+        }
+        MapName::Heap => anonymous(&mut vma, Status::REGULAR | Status::HEAP),
+        MapName::Anonymous | MapName::Stack | MapName::AnonNamed(_) => {
+            anonymous(&mut vma, Status::REGULAR)
+        }
+        MapName::AnonHugetlb if !shared => anonymous(&mut vma, Status::REGULAR),
+        MapName::SharedAnonymous | MapName::Memfd(_) | MapName::AnonShmemNamed(_) => {
+            vma.status = Status::REGULAR.bits() | Status::MEMFD.bits() | of_file(shared).bits();
+            if shared {
+                vma.fdflags = Some(open_mode(flags));
+            }
+            vma.shmid = files
+                .mapped_memory(pid, mapping, vma.fdflags.unwrap_or(0))?
+                .into();
+        }
+        MapName::File { .. } => {
+            vma.status = Status::REGULAR.bits() | of_file(shared).bits();
+            vma.fdflags = Some(if shared { open_mode(flags) } else { 0 });
+            vma.shmid = files.mapped(pid, mapping, vma.fdflags.unwrap_or(0))?.into();
+        }
+        _ => {
+            let name = plimsoll_proc::text::printable(mapping.raw_name);
+            return Err(Error::inconsistent(format!(
+                "process {pid} maps {name}, which can't be checkpointed"
+            )));
+        }
+    }
+    Ok(Mapped {
+        vma,
+        guarded: flags.contains(VmFlag::GUARD),
+    })
+}
+
+fn of_file(shared: bool) -> Status {
+    if shared {
+        Status::FILE_SHARED
+    } else {
+        Status::FILE_PRIVATE
+    }
+}
+
+/// How the file of a shared mapping has to be opened: as it was, or it could not be made writable later.
+fn open_mode(flags: VmFlag) -> u32 {
+    if flags.contains(VmFlag::MAY_WRITE) {
+        bits(libc::O_RDWR)
+    } else {
+        bits(libc::O_RDONLY)
+    }
+}
+
+fn protection(perms: Perms) -> u32 {
+    [
+        (Perms::READ, libc::PROT_READ),
+        (Perms::WRITE, libc::PROT_WRITE),
+        (Perms::EXEC, libc::PROT_EXEC),
+    ]
+    .into_iter()
+    .filter(|(perm, _)| perms.contains(*perm))
+    .fold(0, |sum, (_, bit)| sum | bits(bit))
+}
+
+fn advice(flags: VmFlag) -> Option<u64> {
+    let given = ADVICE.iter().filter(|(flag, _)| flags.contains(*flag));
+    let bits = given.fold(0u64, |sum, (_, advice)| sum | 1 << advice);
+    (bits != 0).then_some(bits)
+}
+
+fn bits(flags: i32) -> u32 {
+    flags.unsigned_abs()
+}

@@ -1,0 +1,217 @@
+//! A tree to images: stopped, looked into resource by resource, written aside and made durable; then it runs on, or is
+//! ended.
+//!
+//! Each file here knows one resource and adds what it finds to the [`Snapshot`]. Until the set is complete the tree only
+//! stands still: a failure, or our end, lets it run on as it was.
+
+mod calls;
+mod check;
+mod credentials;
+mod files;
+mod memory;
+mod process;
+mod signals;
+mod threads;
+mod timers;
+mod tree;
+
+use crate::error::Error;
+use crate::fault_point::fault_point;
+use crate::set::{Place, Writing};
+use crate::snapshot::{Process, Snapshot};
+use files::Files;
+use plimsoll_image::VERSION_1_1;
+use plimsoll_proc::Root;
+use plimsoll_surgery::stop::StoppedTree;
+use plimsoll_surgery::tree::Extent;
+use plimsoll_units::PageSize;
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What becomes of the tree once its images are durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// It is ended, so that it can be restored.
+    End,
+    /// It runs on.
+    Run,
+    /// It is left stopped (SIGSTOP).
+    Stop,
+}
+
+/// What is to be checkpointed.
+#[derive(Debug)]
+pub struct Dump<'d> {
+    /// Where `/proc` is.
+    pub root: &'d Root,
+    /// The top of the tree.
+    pub pid: u32,
+    /// Where the images go.
+    pub directory: &'d Path,
+    /// How they get there.
+    pub place: Place,
+    /// What becomes of the tree.
+    pub after: After,
+    /// How long it may take to come to a stand.
+    pub timeout: Duration,
+    /// What the caller knows and lets pass.
+    pub options: Options,
+}
+
+/// What the caller knows and lets pass.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one of CRIU's switches"
+)]
+pub struct Options {
+    /// Its session and terminal are somebody else's, and stay (`--shell-job`).
+    pub shell_job: bool,
+    /// File locks are taken along (`--file-locks`).
+    pub file_locks: bool,
+    /// Files whose name is gone, but which another name keeps, get a new one beside the old (`--link-remap`).
+    pub link_remap: bool,
+    /// Established connections are taken along (`--tcp-established`).
+    pub tcp_established: bool,
+    /// Connections are closed (`--tcp-close`).
+    pub tcp_close: bool,
+    /// The largest unlinked file that is taken along, in bytes.
+    pub ghost_limit_bytes: Option<u64>,
+}
+
+/// A tree was checkpointed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dumped {
+    /// Its processes, zombies included.
+    pub processes: usize,
+    /// Pages written.
+    pub pages: u64,
+    /// How long it stood still.
+    pub stood_still: Duration,
+}
+
+impl Dump<'_> {
+    /// Checkpoints the tree.
+    ///
+    /// # Errors
+    /// [`Error`]: the tree runs on as it was, and there are no images.
+    pub fn run(&self) -> Result<Dumped, Error> {
+        let page_size = plimsoll_proc::page_size::read(self.root)?;
+        let obstacles = check::obstacles(self.root, self.pid)?;
+        if !obstacles.is_empty() {
+            return Err(Error::Refused(obstacles));
+        }
+        let set = Writing::begin(self.directory, self.place)?;
+        let begun = Instant::now();
+        let mut stopped = StoppedTree::stop(self.root, self.pid, Extent::Whole, self.timeout)?;
+        fault_point("stopped");
+        let (snapshot, pages) = self.look(&mut stopped, &set, page_size)?;
+        fault_point("looked");
+        snapshot.write(&set)?;
+        let mut stood_still = begun.elapsed();
+        if self.after == After::Run {
+            drop(stopped);
+            stood_still = begun.elapsed();
+            set.sync()?;
+            set.finish()?;
+        } else {
+            set.sync()?;
+            fault_point("durable");
+            set.finish()?;
+            fault_point("complete");
+            self.conclude(stopped)?;
+        }
+        Ok(Dumped {
+            processes: snapshot.processes.len(),
+            pages,
+            stood_still,
+        })
+    }
+
+    /// All that there is to know of the tree; its pages are written at once.
+    fn look(
+        &self,
+        stopped: &mut StoppedTree,
+        set: &Writing,
+        page_size: PageSize,
+    ) -> Result<(Snapshot, u64), Error> {
+        let mut snapshot = Snapshot::default();
+        let mut files = Files::new(self.options);
+        let mut memory = memory::Memory::new(set, page_size);
+        let nodes = tree::nodes(self.root, self.pid, stopped)?;
+        let objects = tree::Objects::of(&nodes)?;
+        objects.refuse_shared()?;
+        for node in nodes {
+            let mut process = Process {
+                node: node.entry,
+                ids: objects.ids(node.pid),
+                ..Process::default()
+            };
+            match node
+                .place
+                .and_then(|place| stopped.processes.get_mut(place))
+            {
+                None => process
+                    .threads
+                    .push((node.pid, process::zombie(self.root, node.pid)?)),
+                Some(standing) => {
+                    process::look(self.root, standing, &mut process)?;
+                    let mm = memory.look(self.root, standing.name.pid, &mut files)?;
+                    process.mm = Some(process::memory_fields(self.root, standing, mm, &mut files)?);
+                    process.fs = Some(files.fs(self.root, node.pid)?);
+                    files.table(self.root, node.pid, process.ids.files_id)?;
+                }
+            }
+            snapshot.processes.push(process);
+        }
+        memory.shared(&files)?;
+        let pages = memory.pages();
+        files.finish(&mut snapshot)?;
+        snapshot.inventory = inventory(&snapshot);
+        Ok((snapshot, pages))
+    }
+
+    /// Ends the tree, or leaves it stopped.
+    fn conclude(&self, stopped: StoppedTree) -> Result<(), Error> {
+        let signal = match self.after {
+            After::End => Signal::KILL,
+            After::Stop => Signal::STOP,
+            After::Run => return Ok(()),
+        };
+        let pids: Vec<Pid> = stopped
+            .processes
+            .iter()
+            .filter_map(|process| process.name.pid())
+            .collect();
+        for pid in &pids {
+            // Gone already is what is wanted.
+            let _ = kill_process(*pid, signal);
+        }
+        drop(stopped);
+        Ok(())
+    }
+}
+
+fn inventory(snapshot: &Snapshot) -> plimsoll_image::proto::InventoryEntry {
+    let ids = snapshot.processes.first().map(|top| top.ids);
+    plimsoll_image::proto::InventoryEntry {
+        img_version: VERSION_1_1,
+        fdinfo_per_id: Some(true),
+        ns_per_id: Some(true),
+        root_ids: ids.map(|ids| plimsoll_image::proto::TaskKobjIdsEntry {
+            // Ours: what is shared with the root is not in the images.
+            vm_id: 0,
+            files_id: 0,
+            fs_id: 0,
+            sighand_id: 0,
+            ..ids
+        }),
+        lsmtype: Some(plimsoll_image::proto::Lsmtype::NoLsm.into()),
+        ..Default::default()
+    }
+}
+
+pub use check::obstacles;
+pub(crate) use credentials::{limits as limits_of, parse as credentials_of};
+pub(crate) use signals::settable as settable_signals;

@@ -1,0 +1,125 @@
+//! What can be known from the images alone: whether this host and this Plimsoll can make the tree.
+
+use crate::error::Error;
+use crate::obstacle::Obstacle;
+use crate::registers;
+use crate::snapshot::{DEAD, Process, Snapshot};
+use crate::vma::{Status, status};
+use plimsoll_image::proto::FdTypes;
+use plimsoll_proc::process::stat::Stat;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Kinds of open files that can be made.
+const MADE: [FdTypes; 10] = [
+    FdTypes::Reg,
+    FdTypes::Pipe,
+    FdTypes::Fifo,
+    FdTypes::Memfd,
+    FdTypes::Eventfd,
+    FdTypes::Eventpoll,
+    FdTypes::Timerfd,
+    FdTypes::Signalfd,
+    FdTypes::Pidfd,
+    FdTypes::Unixsk,
+];
+
+/// Everything that stands in the way; else the pid of the root.
+pub(super) fn all(snapshot: &Snapshot) -> Result<u32, Error> {
+    let Some(top) = snapshot.processes.first() else {
+        return Err(Error::inconsistent("the set has no process"));
+    };
+    let mut obstacles = Vec::new();
+    let pids: BTreeSet<u32> = snapshot.processes.iter().map(Process::pid).collect();
+    for process in &snapshot.processes {
+        of_process(process, &pids, (top.pid(), top.node.sid), &mut obstacles);
+    }
+    for table in snapshot.tables.values() {
+        for descriptor in table {
+            let Some(file) = snapshot.files.get(&descriptor.id) else {
+                let what = format!(
+                    "descriptor {} leads to file {}, which is not there",
+                    descriptor.fd, descriptor.id
+                );
+                return Err(Error::inconsistent(what));
+            };
+            if !MADE.contains(&file.r#type()) {
+                let what = format!(
+                    "descriptor {} is {}",
+                    descriptor.fd,
+                    file.r#type().as_str_name()
+                );
+                obstacles.push(Obstacle {
+                    pid: None,
+                    what,
+                    remedy: "none yet: restore it with CRIU".into(),
+                    is_privilege: false,
+                });
+            }
+        }
+    }
+    if obstacles.is_empty() {
+        return Ok(top.pid());
+    }
+    Err(Error::Refused(obstacles))
+}
+
+fn of_process(
+    process: &Process,
+    pids: &BTreeSet<u32>,
+    (top, top_sid): (u32, u32),
+    obstacles: &mut Vec<Obstacle>,
+) {
+    let pid = process.pid();
+    let mut refuse = |what: String, remedy: &str| obstacles.push(Obstacle::new(pid, what, remedy));
+    for tid in process.threads.iter().map(|(tid, _)| tid) {
+        if is_taken(*tid) {
+            refuse(
+                format!("its id {tid} is taken"),
+                "end the process that has it, or wait for its parent to reap it",
+            );
+        }
+    }
+    if process.state() == DEAD {
+        return;
+    }
+    let inside = |id: u32| id == 0 || pids.contains(&id);
+    if pid != top && !inside(process.node.sid) && process.node.sid != top_sid {
+        refuse("its session's leader has ended".into(), "none yet");
+    }
+    for (tid, core) in &process.threads {
+        let known = core
+            .thread_info
+            .as_ref()
+            .is_some_and(|info| registers::vector_fits(&info.fpregs));
+        if !known {
+            refuse(
+                format!("thread {tid} uses vector registers that this processor has not"),
+                "restore it on a processor that has them",
+            );
+        }
+    }
+    for vma in process.mm.iter().flat_map(|mm| &mm.vmas) {
+        let unknown = Status::AIORING | Status::SOCKET | Status::SYSVIPC | Status::SHADOW_STACK;
+        if status(vma).intersects(unknown) {
+            refuse(
+                format!("the mapping at {:#x} can't be made", vma.start),
+                "none yet: restore it with CRIU",
+            );
+        }
+    }
+}
+
+/// Whether an id is in use. One that has ended is waited for a little: whoever inherited it will reap it.
+fn is_taken(tid: u32) -> bool {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let begun = Instant::now();
+    while let Ok(stat) = std::fs::read(format!("/proc/{tid}/stat")) {
+        let ended = Stat::parse(&stat).is_ok_and(|stat| matches!(stat.state, b'Z' | b'X'));
+        if !ended || begun.elapsed() > PATIENCE {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}

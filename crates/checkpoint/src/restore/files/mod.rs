@@ -1,0 +1,236 @@
+//! Open files, made in our own process and handed over. Each kind has a module with one function, from its entry to a file;
+//! a file is made when somebody first needs it, and once.
+
+mod event;
+mod locks;
+mod memory;
+mod pipe;
+mod regular;
+mod unix;
+
+use super::crew::Crew;
+use super::transport::Transport;
+use crate::error::Error;
+use crate::set::Reading;
+use crate::snapshot::Snapshot;
+use plimsoll_image::proto::{FdTypes, FdinfoEntry, FileEntry, FownEntry, VmaEntry};
+use plimsoll_sys::file_owner::{self, Owner};
+use plimsoll_units::PageSize;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// The files of a set, as they are made.
+pub(crate) struct Files<'s> {
+    snapshot: &'s Snapshot,
+    set: &'s Reading,
+    page_size: PageSize,
+    made: BTreeMap<u32, OwnedFd>,
+    /// Files of mappings, which may be opened otherwise than their entry says: by id and flags.
+    mapped: BTreeMap<(u32, u32), OwnedFd>,
+    ghosts: BTreeMap<u32, OwnedFd>,
+    pipes: BTreeMap<u32, pipe::Ends>,
+    fifos: BTreeMap<u32, OwnedFd>,
+    memory: BTreeMap<u32, memory::Object>,
+    /// Other halves of pairs, until somebody needs them.
+    sockets: BTreeMap<u32, OwnedFd>,
+    /// Sockets that connect by name once all are there: id, and the inode of whom they know.
+    connect_later: Vec<(u32, u32)>,
+    /// Names that are only there for this restore.
+    spare_names: BTreeSet<PathBuf>,
+}
+
+impl<'s> Files<'s> {
+    pub(super) fn new(snapshot: &'s Snapshot, set: &'s Reading, page_size: PageSize) -> Self {
+        Self {
+            snapshot,
+            set,
+            page_size,
+            made: BTreeMap::new(),
+            mapped: BTreeMap::new(),
+            ghosts: BTreeMap::new(),
+            pipes: BTreeMap::new(),
+            fifos: BTreeMap::new(),
+            memory: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            connect_later: Vec::new(),
+            spare_names: BTreeSet::new(),
+        }
+    }
+
+    fn entry(&self, id: u32) -> Result<&'s FileEntry, Error> {
+        let missing = || Error::inconsistent(format!("file {id} is not there"));
+        self.snapshot.files.get(&id).ok_or_else(missing)
+    }
+
+    /// An open file.
+    pub(super) fn get(&mut self, id: u32) -> Result<BorrowedFd<'_>, Error> {
+        if !self.made.contains_key(&id) {
+            let file = self.make(id)?;
+            self.made.insert(id, file);
+        }
+        let missing = || Error::inconsistent(format!("file {id} is not there"));
+        self.made.get(&id).map(AsFd::as_fd).ok_or_else(missing)
+    }
+
+    fn make(&mut self, id: u32) -> Result<OwnedFd, Error> {
+        let entry = self.entry(id)?;
+        match entry.r#type() {
+            FdTypes::Reg => regular::open_as(self, id, None),
+            FdTypes::Pipe => pipe::pipe(self, entry),
+            FdTypes::Fifo => pipe::fifo(self, entry),
+            FdTypes::Memfd => memory::file(self, entry, None),
+            FdTypes::Eventfd => event::eventfd(entry),
+            FdTypes::Eventpoll => event::epoll(entry),
+            FdTypes::Timerfd => event::timerfd(entry),
+            FdTypes::Signalfd => event::signalfd(entry),
+            FdTypes::Pidfd => event::pidfd(entry),
+            FdTypes::Unixsk => unix::socket(self, entry),
+            other => Err(Error::inconsistent(format!(
+                "file {id} is {}, which can't be made",
+                other.as_str_name()
+            ))),
+        }
+    }
+
+    /// The file of a mapping.
+    pub(super) fn mapped(&mut self, vma: &VmaEntry) -> Result<BorrowedFd<'_>, Error> {
+        let id = u32::try_from(vma.shmid).unwrap_or(0);
+        let entry = self.entry(id)?;
+        let flags = vma.fdflags.unwrap_or(0);
+        if !self.mapped.contains_key(&(id, flags)) {
+            let file = match entry.r#type() {
+                FdTypes::Reg => regular::open_as(self, id, Some(flags))?,
+                FdTypes::Memfd => memory::file(self, entry, Some(flags))?,
+                other => {
+                    let what = format!("a mapping of file {id}, which is {}", other.as_str_name());
+                    return Err(Error::inconsistent(what));
+                }
+            };
+            self.mapped.insert((id, flags), file);
+        }
+        let missing = || Error::inconsistent(format!("file {id} is not there"));
+        self.mapped
+            .get(&(id, flags))
+            .map(AsFd::as_fd)
+            .ok_or_else(missing)
+    }
+
+    /// Whether a directory is the root that we have ourselves.
+    pub(super) fn is_our_root(&self, id: u32) -> bool {
+        let reg = self
+            .snapshot
+            .files
+            .get(&id)
+            .and_then(|entry| entry.reg.as_ref());
+        reg.is_none_or(|reg| reg.name == b"/")
+    }
+
+    /// Gives every process its descriptors.
+    pub(super) fn install(
+        &mut self,
+        crew: &mut Crew,
+        snapshot: &Snapshot,
+        transport: &Transport,
+    ) -> Result<(), Error> {
+        let mut done = BTreeSet::new();
+        for process in snapshot
+            .processes
+            .iter()
+            .filter(|process| process.mm.is_some())
+        {
+            if !done.insert(process.ids.files_id) {
+                return Err(Error::inconsistent(
+                    "two processes share a descriptor table",
+                ));
+            }
+            let Some(table) = snapshot.tables.get(&process.ids.files_id) else {
+                continue;
+            };
+            let mut table: Vec<&FdinfoEntry> = table.iter().collect();
+            table.sort_by_key(|entry| entry.fd);
+            let member = crew.member(process.pid())?;
+            let socket = member.socket;
+            for entry in table {
+                let file = self.get(entry.id)?;
+                let task = &mut member.leader;
+                let number = transport.hand_over(task, socket, file)?;
+                let wanted = entry.fd;
+                let cloexec = u64::from(entry.flags & 1); // FD_CLOEXEC
+                if number == wanted {
+                    const F_SETFD: u64 = libc::F_SETFD.unsigned_abs() as u64;
+                    if cloexec == 0 {
+                        task.call(
+                            "mark a descriptor",
+                            libc::SYS_fcntl,
+                            [wanted.into(), F_SETFD, 0],
+                        )?;
+                    }
+                } else {
+                    let flags = cloexec * u64::from(libc::O_CLOEXEC.unsigned_abs());
+                    task.call(
+                        "move a descriptor",
+                        libc::SYS_dup3,
+                        [number.into(), wanted.into(), flags],
+                    )?;
+                    task.call("close a descriptor", libc::SYS_close, [number.into()])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What has to wait until all descriptors are in place.
+    pub(super) fn finish(&mut self, crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
+        unix::finish(self)?;
+        event::watch(crew, snapshot)?;
+        locks::take(crew, snapshot)?;
+        for object in self.memory.values() {
+            object.seal()?;
+        }
+        for name in &self.spare_names {
+            let _ = std::fs::remove_file(name);
+        }
+        Ok(())
+    }
+}
+
+/// Gives a file the flags that can be set while it is open, and its owner.
+fn settle(file: &OwnedFd, flags: u32, owner: &FownEntry) -> Result<(), Error> {
+    let settable = OFlags::APPEND
+        | OFlags::NONBLOCK
+        | OFlags::DIRECT
+        | OFlags::NOATIME
+        | OFlags::from_bits_retain(libc::O_ASYNC.unsigned_abs());
+    let wanted = OFlags::from_bits_retain(flags) & settable;
+    let failed = |errno: Errno| {
+        Error::file(
+            "set the flags of",
+            format!("file {}", file.as_raw_fd()),
+            errno,
+        )
+    };
+    fcntl_setfl(file, wanted).map_err(failed)?;
+    own(file, owner)
+}
+
+/// Gives a file its owner.
+fn own(file: &OwnedFd, owner: &FownEntry) -> Result<(), Error> {
+    let owner = Owner {
+        kind: owner.pid_type.cast_signed(),
+        id: owner.pid.cast_signed(),
+        signal: owner.signum.cast_signed(),
+        users: (owner.uid, owner.euid),
+    };
+    if owner.id == 0 && owner.signal == 0 {
+        return Ok(());
+    }
+    file_owner::set(file, &owner).map_err(|errno| Error::file("set the owner of", "a file", errno))
+}
+
+/// The path of one of our own descriptors, to open its file anew.
+fn itself(file: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
+}

@@ -1,0 +1,302 @@
+//! UNIX sockets: pairs made as pairs, names bound, listeners listening; what waited is sent again by the other end.
+//!
+//! Two that know each other come from one `socketpair(2)`. One that knows another which does not know it (a datagram socket, or
+//! a connection not accepted yet) connects by the other's name. One whose peer is gone is half of a pair whose other half
+//! is closed, after it has sent what waited.
+
+use super::{Files, settle};
+use crate::error::Error;
+use crate::socket_options;
+use plimsoll_image::Entry;
+use plimsoll_image::proto::{FileEntry, SkPacketEntry, SkShutdown, UnixSkEntry};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, Gid, Mode, Uid, chmod, chown, lstat, unlink};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix,
+    SocketFlags, SocketType, bind, connect, listen, sendmsg, shutdown, socket_with, socketpair,
+};
+use std::ffi::OsStr;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+const ESTABLISHED: u32 = 1;
+const LISTEN: u32 = 10;
+
+/// An open UNIX socket.
+pub(super) fn socket(files: &mut Files<'_>, entry: &FileEntry) -> Result<OwnedFd, Error> {
+    let inconsistent = || Error::inconsistent(format!("file {} is no UNIX socket", entry.id));
+    let this = entry.usk.as_ref().ok_or_else(inconsistent)?;
+    if let Some(made) = files.sockets.remove(&entry.id) {
+        return Ok(made); // the other half of a pair
+    }
+    let failed = |errno: Errno| Error::file("make", format!("UNIX socket {}", this.ino), errno);
+    let kind = SocketType::from_raw(this.r#type);
+    let pair = || socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(failed);
+    let peer = files.snapshot.files.values().find_map(|other| {
+        let other = other.usk.as_ref()?;
+        (this.peer != 0 && other.ino == this.peer).then_some(other)
+    });
+    let made = match peer {
+        Some(other) if other.ino == this.ino => {
+            // A datagram socket connected with itself.
+            let alone = alone(kind).map_err(failed)?;
+            furnish(&alone, this)?;
+            connect(&alone, &address(&this.name).map_err(failed)?).map_err(failed)?;
+            alone
+        }
+        Some(other) if other.peer == this.ino => {
+            let (one, two) = pair()?;
+            furnish(&one, this)?;
+            furnish(&two, other)?;
+            fill(files, other.id, one.as_fd())?;
+            fill(files, this.id, two.as_fd())?;
+            for (end, entry) in [(&one, this), (&two, other)] {
+                close_ways(end, entry).map_err(failed)?;
+            }
+            settle(&two, other.flags, &other.fown)?;
+            files.sockets.insert(other.id, two);
+            one
+        }
+        Some(_) => {
+            let alone = alone(kind).map_err(failed)?;
+            furnish(&alone, this)?;
+            files.connect_later.push((entry.id, this.peer));
+            alone
+        }
+        None if this.state == ESTABLISHED && this.r#type != libc::SOCK_DGRAM.unsigned_abs() => {
+            let (one, two) = pair()?;
+            furnish(&one, this)?;
+            fill(files, this.id, two.as_fd())?;
+            one
+        }
+        None => {
+            let alone = alone(kind).map_err(failed)?;
+            furnish(&alone, this)?;
+            if this.state == LISTEN {
+                listen(&alone, this.backlog.cast_signed()).map_err(failed)?;
+            }
+            alone
+        }
+    };
+    settle(&made, this.flags, &this.fown)?;
+    Ok(made)
+}
+
+fn alone(kind: SocketType) -> Result<OwnedFd, Errno> {
+    socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+}
+
+/// Options and name.
+fn furnish(socket: &OwnedFd, entry: &UnixSkEntry) -> Result<(), Error> {
+    let failed = |errno: Errno| Error::file("furnish", format!("UNIX socket {}", entry.ino), errno);
+    socket_options::write(socket.as_fd(), &entry.opts).map_err(failed)?;
+    if entry.name.is_empty() {
+        return Ok(());
+    }
+    if entry.name.first() == Some(&0) {
+        let name = SocketAddrUnix::new_abstract_name(entry.name.get(1..).unwrap_or_default())
+            .map_err(failed)?;
+        return tolerate(bind(socket, &name)).map_err(failed);
+    }
+    let path = path(entry);
+    let is_socket = |path: &PathBuf| {
+        lstat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
+    };
+    let accepted = entry.state == ESTABLISHED;
+    if is_socket(&path) && !accepted {
+        unlink(&path).map_err(failed)?; // its own, left behind
+    }
+    // A name of a file that is there is a listener's, which an accepted socket has in common with it.
+    if is_socket(&path) {
+        return Ok(());
+    }
+    bind_at(socket, entry, &path).map_err(failed)?;
+    if let Some(perms) = &entry.file_perms {
+        chown(
+            &path,
+            Some(Uid::from_raw(perms.uid)),
+            Some(Gid::from_raw(perms.gid)),
+        )
+        .map_err(failed)?;
+        chmod(&path, Mode::from_raw_mode(perms.mode & 0o7777)).map_err(failed)?;
+    }
+    if entry.deleted == Some(true) || accepted {
+        unlink(&path).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Binds by the very name it had: a relative one in the directory that it is relative to.
+fn bind_at(socket: &OwnedFd, entry: &UnixSkEntry, path: &std::path::Path) -> Result<(), Errno> {
+    let Some(directory) = &entry.name_dir else {
+        return bind(socket, &SocketAddrUnix::new(path)?);
+    };
+    let here = rustix::process::getcwd(Vec::new())?;
+    rustix::process::chdir(OsStr::from_bytes(directory))?;
+    let text: Vec<u8> = entry
+        .name
+        .iter()
+        .copied()
+        .take_while(|byte| *byte != 0)
+        .collect();
+    let bound = SocketAddrUnix::new(text.as_slice()).and_then(|name| bind(socket, &name));
+    rustix::process::chdir(here.as_c_str())?;
+    bound
+}
+
+/// An accepted socket has its listener's name, which can't be bound twice.
+fn tolerate(bound: Result<(), Errno>) -> Result<(), Errno> {
+    match bound {
+        Err(Errno::ADDRINUSE) => Ok(()),
+        bound => bound,
+    }
+}
+
+fn path(entry: &UnixSkEntry) -> PathBuf {
+    let text: Vec<u8> = entry
+        .name
+        .iter()
+        .copied()
+        .take_while(|byte| *byte != 0)
+        .collect();
+    let path = PathBuf::from(OsStr::from_bytes(&text));
+    match &entry.name_dir {
+        Some(directory) => PathBuf::from(OsStr::from_bytes(directory)).join(path),
+        None => path,
+    }
+}
+
+fn address(name: &[u8]) -> Result<SocketAddrUnix, Errno> {
+    match name.split_first() {
+        Some((0, rest)) => SocketAddrUnix::new_abstract_name(rest),
+        _ => {
+            let text: Vec<u8> = name.iter().copied().take_while(|byte| *byte != 0).collect();
+            SocketAddrUnix::new(text.as_slice())
+        }
+    }
+}
+
+/// Sends what waited in a socket, from its other end.
+fn fill(files: &mut Files<'_>, id: u32, from: BorrowedFd<'_>) -> Result<(), Error> {
+    let snapshot = files.snapshot;
+    for packet in snapshot.queues.iter().filter(|packet| packet.id_for == id) {
+        send(files, packet, from)?;
+    }
+    Ok(())
+}
+
+fn send(
+    files: &mut Files<'_>,
+    packet: &Entry<SkPacketEntry>,
+    from: BorrowedFd<'_>,
+) -> Result<(), Error> {
+    let failed = |errno: Errno| {
+        Error::file(
+            "send what waited in",
+            format!("socket {}", packet.id_for),
+            errno,
+        )
+    };
+    let rights: Vec<u32> = packet
+        .scm
+        .iter()
+        .flat_map(|scm| scm.rights.iter().copied())
+        .collect();
+    for id in &rights {
+        files.get(*id)?;
+    }
+    let rights: Vec<BorrowedFd<'_>> = rights
+        .iter()
+        .filter_map(|id| files.made.get(id))
+        .map(AsFd::as_fd)
+        .collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !rights.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&rights)) {
+        return Err(failed(Errno::NOBUFS));
+    }
+    let bytes = [IoSlice::new(&packet.payload)];
+    let sent = sendmsg(
+        from,
+        &bytes,
+        &mut control,
+        SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+    )
+    .map_err(failed)?;
+    if sent == packet.payload.len() {
+        Ok(())
+    } else {
+        Err(failed(Errno::NOBUFS))
+    }
+}
+
+fn close_ways(end: &OwnedFd, entry: &UnixSkEntry) -> Result<(), Errno> {
+    let how = match entry
+        .shutdown
+        .and_then(|bits| SkShutdown::try_from(bits).ok())
+    {
+        Some(SkShutdown::Read) => Shutdown::Read,
+        Some(SkShutdown::Write) => Shutdown::Write,
+        Some(SkShutdown::Both) => Shutdown::Both,
+        Some(SkShutdown::None) | None => return Ok(()),
+    };
+    shutdown(end, how)
+}
+
+/// When all are there: those that know one by name connect, and what waited in one that nobody is tied to is sent.
+pub(super) fn finish(files: &mut Files<'_>) -> Result<(), Error> {
+    let snapshot = files.snapshot;
+    let later = std::mem::take(&mut files.connect_later);
+    for (id, peer) in later {
+        let named = snapshot
+            .files
+            .values()
+            .find_map(|entry| entry.usk.as_ref().filter(|socket| socket.ino == peer));
+        let (Some(named), Some(this)) = (named, files.made.get(&id)) else {
+            return Err(Error::inconsistent(format!(
+                "socket {id} has lost its peer {peer}"
+            )));
+        };
+        let failed = |errno: Errno| Error::file("connect", format!("socket {id}"), errno);
+        let name = if named.name.first() == Some(&0) {
+            address(&named.name)
+        } else {
+            SocketAddrUnix::new(path(named).as_path())
+        };
+        connect(this, &name.map_err(failed)?).map_err(failed)?;
+    }
+    let lonely = snapshot
+        .files
+        .values()
+        .filter_map(|entry| entry.usk.as_ref());
+    let datagram = libc::SOCK_DGRAM.unsigned_abs();
+    for socket in lonely.filter(|socket| socket.r#type == datagram) {
+        let mutual = snapshot
+            .files
+            .values()
+            .filter_map(|entry| entry.usk.as_ref());
+        let mut mutual = mutual.filter(|other| {
+            other.ino == socket.peer && other.peer == socket.ino && other.ino != socket.ino
+        });
+        let waits = snapshot
+            .queues
+            .iter()
+            .any(|packet| packet.id_for == socket.id);
+        if mutual.next().is_some() || !waits {
+            continue;
+        }
+        let failed = |errno: Errno| Error::file("send to", format!("socket {}", socket.id), errno);
+        let sender = alone(SocketType::DGRAM).map_err(failed)?;
+        let name = if socket.name.first() == Some(&0) {
+            address(&socket.name)
+        } else {
+            SocketAddrUnix::new(path(socket).as_path())
+        };
+        connect(&sender, &name.map_err(failed)?).map_err(failed)?;
+        fill(files, socket.id, sender.as_fd())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! Memory: mappings made at their addresses, pages written into them, protection as it was.
+
+use super::crew::Member;
+use super::files::Files;
+use super::kernel_mappings::KernelMapping;
+use super::space::{move_kernel_mappings, word};
+use super::task::Task;
+use super::transport::Transport;
+use crate::error::{Error, Step};
+use crate::set::Reading;
+use crate::snapshot::Process;
+use crate::vma::{Status, has_pages, status};
+use plimsoll_image::pagemap::{PE_PRESENT, PageSpan, Pagemap};
+use plimsoll_image::proto::{MmEntry, VmaEntry};
+use plimsoll_image::{Entry, Kind, proto::PagemapEntry};
+use plimsoll_sys::Span;
+use plimsoll_units::PageSize;
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::BufReader;
+use std::os::unix::fs::FileExt;
+
+/// How much is read before it is written.
+const BUFFER_BYTES: usize = 4 << 20;
+
+/// Gives a process its memory.
+pub(super) fn fill(
+    member: &mut Member,
+    process: &Process,
+    set: &Reading,
+    transport: &Transport,
+    files: &mut Files<'_>,
+    page_size: PageSize,
+) -> Result<(), Error> {
+    let Some(mm) = &process.mm else {
+        return Ok(());
+    };
+    let socket = member.socket;
+    let task = &mut member.leader;
+    move_kernel_mappings(task, &kernel_mappings(mm))?;
+    let pages = Pages::open(set, process.pid(), page_size)?;
+    let mut mapping = Mapping {
+        transport,
+        socket,
+        files,
+        last: None,
+    };
+    let mut reprotect = Vec::new();
+    for vma in mm.vmas.iter().filter(|vma| is_made(vma)) {
+        let written = has_pages(vma) && pages.any_within(vma);
+        mapping.make(task, vma, written)?;
+        advise(task, vma)?;
+        if written && vma.prot & WRITE == 0 {
+            reprotect.push(vma);
+        }
+    }
+    mapping.close_last(task)?;
+    pages.write(task, mm)?;
+    for vma in reprotect {
+        let args = [vma.start, vma.end - vma.start, vma.prot.into()];
+        task.call("protect memory of", libc::SYS_mprotect, args)?;
+    }
+    for vma in &mm.vmas {
+        finish(task, vma)?;
+    }
+    Ok(())
+}
+
+const WRITE: u32 = libc::PROT_WRITE.unsigned_abs();
+
+/// The kernel's mappings as the images have them: what the vdso reads is one mapping there.
+fn kernel_mappings(mm: &MmEntry) -> Vec<KernelMapping> {
+    let kernel = |vma: &&VmaEntry| status(vma).intersects(Status::VDSO | Status::VVAR);
+    let found = mm.vmas.iter().filter(kernel).map(|vma| KernelMapping {
+        span: Span {
+            start: vma.start,
+            end: vma.end,
+        },
+        is_vdso: status(vma).contains(Status::VDSO),
+    });
+    found.collect()
+}
+
+/// The others are the kernel's, or no mappings.
+fn is_made(vma: &VmaEntry) -> bool {
+    let none = Status::VSYSCALL | Status::VDSO | Status::VVAR | Status::GUARD | Status::UPROBES;
+    !status(vma).intersects(none)
+}
+
+/// Makes mappings one after the other; neighbours are often of one file.
+struct Mapping<'m, 's> {
+    transport: &'m Transport,
+    socket: u32,
+    files: &'m mut Files<'s>,
+    /// File id, and its number in the task.
+    last: Option<(u64, u32)>,
+}
+
+impl Mapping<'_, '_> {
+    fn make(&mut self, task: &mut Task, vma: &VmaEntry, written: bool) -> Result<(), Error> {
+        let status = status(vma);
+        let of_file =
+            status.intersects(Status::FILE_PRIVATE | Status::FILE_SHARED | Status::ANON_SHARED);
+        let file = if of_file {
+            Some(self.file(task, vma)?)
+        } else {
+            None
+        };
+        let kept = libc::MAP_SHARED
+            | libc::MAP_PRIVATE
+            | libc::MAP_ANONYMOUS
+            | libc::MAP_GROWSDOWN
+            | libc::MAP_NORESERVE
+            | libc::MAP_HUGETLB
+            | (0x3f << 26);
+        let mut flags = u64::from(vma.flags) & word(kept) | word(libc::MAP_FIXED);
+        if of_file {
+            flags &= !word(libc::MAP_ANONYMOUS);
+        }
+        let protection = u64::from(if written { vma.prot | WRITE } else { vma.prot });
+        let length = vma.end.checked_sub(vma.start).filter(|length| *length > 0);
+        let length = length.ok_or_else(|| {
+            Error::inconsistent(format!(
+                "a mapping at {:#x} ends before it begins",
+                vma.start
+            ))
+        })?;
+        let fd = file.map_or(u64::MAX, u64::from);
+        let args = [vma.start, length, protection, flags, fd, vma.pgoff];
+        task.call("map memory of", libc::SYS_mmap, args)?;
+        Ok(())
+    }
+
+    /// The number of a mapping's file in the task.
+    fn file(&mut self, task: &mut Task, vma: &VmaEntry) -> Result<u32, Error> {
+        if let Some((id, number)) = self.last.filter(|(id, _)| *id == vma.shmid) {
+            debug_assert_eq!(id, vma.shmid);
+            return Ok(number);
+        }
+        self.close_last(task)?;
+        let file = self.files.mapped(vma)?;
+        let number = self.transport.hand_over(task, self.socket, file)?;
+        self.last = Some((vma.shmid, number));
+        Ok(number)
+    }
+
+    fn close_last(&mut self, task: &mut Task) -> Result<(), Error> {
+        if let Some((_, number)) = self.last.take() {
+            task.call("close a descriptor", libc::SYS_close, [number.into()])?;
+        }
+        Ok(())
+    }
+}
+
+fn advise(task: &mut Task, vma: &VmaEntry) -> Result<(), Error> {
+    let bits = vma.madv.unwrap_or(0);
+    for advice in (0..64u64).filter(|advice| bits >> advice & 1 == 1) {
+        let args = [vma.start, vma.end - vma.start, advice];
+        task.call("advise about memory of", libc::SYS_madvise, args)?;
+    }
+    Ok(())
+}
+
+/// What can only be done once the pages are there: locks and guard pages.
+fn finish(task: &mut Task, vma: &VmaEntry) -> Result<(), Error> {
+    let range = [vma.start, vma.end.saturating_sub(vma.start)];
+    if status(vma).contains(Status::GUARD) {
+        const MADV_GUARD_INSTALL: u64 = 102;
+        let [start, length] = range;
+        task.call(
+            "guard memory of",
+            libc::SYS_madvise,
+            [start, length, MADV_GUARD_INSTALL],
+        )?;
+    } else if vma.flags & libc::MAP_LOCKED.unsigned_abs() != 0 && is_made(vma) {
+        task.call("lock memory of", libc::SYS_mlock, range)?;
+    }
+    Ok(())
+}
+
+/// The stored pages of a process or an object.
+pub(super) struct Pages {
+    entries: Vec<Entry<PagemapEntry>>,
+    file: Option<File>,
+    page_size: PageSize,
+}
+
+impl Pages {
+    fn open(set: &Reading, pid: u32, page_size: PageSize) -> Result<Self, Error> {
+        Self::open_kind(set, Kind::Pagemap, pid.into(), page_size)
+    }
+
+    /// Those of an object.
+    pub(super) fn of_object(set: &Reading, id: u32, page_size: PageSize) -> Result<Self, Error> {
+        Self::open_kind(set, Kind::ShmemPagemap, id.into(), page_size)
+    }
+
+    fn open_kind(set: &Reading, kind: Kind, id: u64, page_size: PageSize) -> Result<Self, Error> {
+        let path = set.path(kind, id);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self {
+                    entries: Vec::new(),
+                    file: None,
+                    page_size,
+                });
+            }
+            file => file.map_err(|source| Error::file("read", &path, source))?,
+        };
+        let map =
+            Pagemap::read(BufReader::new(file)).map_err(|source| Error::image(&path, source))?;
+        let file = if map.entries.is_empty() {
+            None
+        } else {
+            Some(set.open(Kind::Pages, map.head.pages_id)?)
+        };
+        Ok(Self {
+            entries: map.entries,
+            file,
+            page_size,
+        })
+    }
+
+    fn any_within(&self, vma: &VmaEntry) -> bool {
+        let ends_before = |entry: &Entry<PagemapEntry>| self.end(entry) <= vma.start;
+        let first = self.entries.partition_point(ends_before);
+        self.entries
+            .get(first)
+            .is_some_and(|entry| entry.vaddr < vma.end)
+    }
+
+    fn end(&self, entry: &PagemapEntry) -> u64 {
+        PageSpan::of(entry, self.page_size.get()).map_or(entry.vaddr, |span| span.end)
+    }
+
+    /// Gives every stored run, with its bytes piece by piece, to `each`.
+    pub(super) fn for_each(
+        &self,
+        mut each: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut offset = 0u64;
+        for entry in &self.entries {
+            if entry.page_flags() & PE_PRESENT == 0 {
+                return Err(Error::inconsistent(
+                    "pages are in parent images, which are not read yet",
+                ));
+            }
+            let mut at = entry.vaddr;
+            let end = self.end(entry);
+            while at < end {
+                let length = usize::try_from(end - at)
+                    .unwrap_or(BUFFER_BYTES)
+                    .min(BUFFER_BYTES);
+                let bytes = buffer.get_mut(..length).unwrap_or_default();
+                if let Some(file) = &self.file {
+                    file.read_exact_at(bytes, offset)
+                        .map_err(|source| Error::file("read", "pages", source))?;
+                }
+                each(at, bytes)?;
+                at += length as u64;
+                offset += length as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all pages; those of the vdso are compared, since it is the running kernel's.
+    fn write(&self, task: &Task, mm: &MmEntry) -> Result<(), Error> {
+        let vdso = mm
+            .vmas
+            .iter()
+            .find(|vma| status(vma).contains(Status::VDSO));
+        let vdso = vdso.map_or(Span::new(0, 0), |vma| Span {
+            start: vma.start,
+            end: vma.end,
+        });
+        self.for_each(|at, bytes| {
+            if !vdso.contains(at) {
+                return task.write(at, bytes);
+            }
+            let mut present = vec![0; bytes.len()];
+            task.read(at, &mut present)?;
+            if present == bytes {
+                return Ok(());
+            }
+            Err(Step::new("use the vdso of another kernel in", task.tid).errno(Errno::NOTSUP))
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! Images to a tree: tasks of our own with the old pids, each made to what the images say by calls that it executes for us.
+//!
+//! ```text
+//! task, transport, space   what it is done with: a held task, a way in for open files, an address space made bare
+//! crew                     all tasks of a tree; who fails to become a tree is ended
+//! tree                     pids, parents, sessions, groups, zombies
+//! memory, files, ...       one resource each
+//! ```
+//!
+//! Everything that can be refused is refused before the first task is made. Registers, signal masks and the end of the hold
+//! come last, for all tasks at once: until then nothing of the tree runs, and should we die the kernel ends it.
+
+mod check;
+mod credentials;
+mod crew;
+mod files;
+mod kernel_mappings;
+mod memory;
+mod process;
+mod signals;
+mod space;
+mod task;
+mod threads;
+mod timers;
+mod transport;
+mod tree;
+
+use crate::error::Error;
+use crate::fault_point::fault_point;
+use crate::set::Reading;
+use crate::snapshot::Snapshot;
+use crew::Crew;
+use files::Files;
+use plimsoll_proc::Root;
+pub use plimsoll_sys::blank::Kinship;
+use std::path::Path;
+use transport::Transport;
+
+/// What is to be restored.
+#[derive(Debug)]
+pub struct Restore<'r> {
+    /// Where `/proc` is.
+    pub root: &'r Root,
+    /// Where the images are.
+    pub directory: &'r Path,
+    /// Whose child the tree becomes.
+    pub kinship: Kinship,
+    /// Leave it stopped (SIGSTOP).
+    pub stopped: bool,
+}
+
+/// A tree was restored, and runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Its root's pid.
+    pub pid: u32,
+    /// Its processes, zombies included.
+    pub processes: usize,
+}
+
+impl Restore<'_> {
+    /// Restores the tree.
+    ///
+    /// # Errors
+    /// [`Error`]: there is no tree then, nor any part of one.
+    pub fn run(&self) -> Result<Restored, Error> {
+        let page_size = plimsoll_proc::page_size::read(self.root)?;
+        let set = Reading::new(self.directory);
+        let snapshot = Snapshot::read(&set)?;
+        let top = check::all(&snapshot)?;
+        let transport =
+            Transport::new().map_err(|errno| Error::file("make", "a socket pair", errno))?;
+        let mut files = Files::new(&snapshot, &set, page_size);
+        let mut crew = Crew::begin(&snapshot, top, self.kinship, &transport, page_size)?;
+        fault_point("begun");
+        tree::grow(&mut crew, &snapshot)?;
+        fault_point("grown");
+        for process in snapshot
+            .processes
+            .iter()
+            .filter(|process| process.mm.is_some())
+        {
+            let member = crew.member(process.pid())?;
+            memory::fill(member, process, &set, &transport, &mut files, page_size)?;
+            threads::make(member, process)?;
+        }
+        fault_point("filled");
+        files.install(&mut crew, &snapshot, &transport)?;
+        for process in snapshot
+            .processes
+            .iter()
+            .filter(|process| process.mm.is_some())
+        {
+            let member = crew.member(process.pid())?;
+            process::restore(member, process, &transport, &mut files)?;
+        }
+        files.finish(&mut crew, &snapshot)?;
+        drop(files);
+        fault_point("restored");
+        crew.let_go(&snapshot, self.stopped)?;
+        Ok(Restored {
+            pid: top,
+            processes: snapshot.processes.len(),
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! A set of images in a directory: written aside, made durable, and renamed, so that it is complete or absent.
+
+use crate::error::Error;
+use crate::fault_point::fault_point;
+use plimsoll_image::{Entry, Kind};
+use prost::{Message, Name};
+use std::fs::{self, File, OpenOptions};
+use std::io::BufReader;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What every message of an image can do.
+pub(crate) trait Record: Message + Name + Default + PartialEq {}
+impl<T: Message + Name + Default + PartialEq> Record for T {}
+
+/// Images to be read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    directory: PathBuf,
+}
+
+impl Reading {
+    pub(crate) fn new(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+        }
+    }
+
+    pub(crate) fn path(&self, kind: Kind, id: impl Into<u64>) -> PathBuf {
+        self.directory.join(kind.file_name(id.into()))
+    }
+
+    pub(crate) fn open(&self, kind: Kind, id: impl Into<u64>) -> Result<File, Error> {
+        let path = self.path(kind, id);
+        File::open(&path).map_err(|source| Error::file("read", path, source))
+    }
+
+    /// All entries of an image; none where the file is absent, as it is for resources that a tree does not have.
+    pub(crate) fn all<T: Record>(&self, kind: Kind, id: u64) -> Result<Vec<Entry<T>>, Error> {
+        let path = self.path(kind, id);
+        match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(Error::file("read", path, source)),
+            Ok(file) => plimsoll_image::read_all(kind, BufReader::new(file))
+                .map_err(|source| Error::image(path, source)),
+        }
+    }
+
+    /// The only entry of an image that must be there.
+    pub(crate) fn one<T: Record>(&self, kind: Kind, id: impl Into<u64>) -> Result<T, Error> {
+        let path = self.path(kind, id);
+        let file = File::open(&path).map_err(|source| Error::file("read", &path, source))?;
+        let entry = plimsoll_image::read_one::<T>(kind, BufReader::new(file))
+            .map_err(|source| Error::image(path, source))?;
+        Ok(entry.message)
+    }
+}
+
+/// A set on its way: what is not [finished](Writing::finish) is removed.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    aside: PathBuf,
+    directory: PathBuf,
+    place: Place,
+    done: bool,
+}
+
+/// Where the finished set goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A directory that does not exist: the set is written beside it and renamed.
+    Fresh,
+    /// A directory that exists and may hold other things, as CRIU's callers give it: its files are made durable aside and
+    /// moved into it one by one, `inventory.img` last, without which no set counts as one.
+    Within,
+}
+
+impl Writing {
+    pub(crate) fn begin(directory: &Path, place: Place) -> Result<Self, Error> {
+        let name = format!(".plimsoll-{}", std::process::id());
+        let aside = match place {
+            Place::Within => directory.join(&name),
+            Place::Fresh => {
+                if directory.symlink_metadata().is_ok() {
+                    let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+                    return Err(Error::file("make", directory, exists));
+                }
+                let last = directory.file_name().unwrap_or_default().to_string_lossy();
+                directory.with_file_name(format!(".{last}{name}"))
+            }
+        };
+        let made = fs::DirBuilder::new().mode(0o700).create(&aside);
+        made.map_err(|source| Error::file("make", &aside, source))?;
+        Ok(Self {
+            aside,
+            directory: directory.to_owned(),
+            place,
+            done: false,
+        })
+    }
+
+    /// A new file of the set.
+    pub(crate) fn create(&self, name: &str) -> Result<File, Error> {
+        let path = self.aside.join(name);
+        OpenOptions::new()
+            .write(true)
+            .read(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| Error::file("make", path, source))
+    }
+
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let mut file = self.create(name)?;
+        std::io::Write::write_all(&mut file, bytes)
+            .map_err(|source| Error::file("write", self.aside.join(name), source))
+    }
+
+    pub(crate) fn all<'a, T: Record + 'a>(
+        &self,
+        kind: Kind,
+        id: u64,
+        entries: impl IntoIterator<Item = &'a Entry<T>>,
+    ) -> Result<(), Error> {
+        let name = kind.file_name(id);
+        let bytes = plimsoll_image::write_all(kind, entries)
+            .map_err(|source| Error::image(self.aside.join(&name), source))?;
+        self.put(&name, &bytes)
+    }
+
+    pub(crate) fn messages<T: Record>(
+        &self,
+        kind: Kind,
+        id: u64,
+        messages: impl IntoIterator<Item = T>,
+    ) -> Result<(), Error> {
+        let entries: Vec<_> = messages.into_iter().map(Entry::from).collect();
+        self.all(kind, id, &entries)
+    }
+
+    /// Makes every file durable.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        for name in self.names()? {
+            let path = self.aside.join(&name);
+            let synced = File::open(&path).and_then(|file| file.sync_data());
+            synced.map_err(|source| Error::file("make durable", path, source))?;
+        }
+        sync_directory(&self.aside)
+    }
+
+    /// The set appears under its name.
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        fault_point("before-rename");
+        match self.place {
+            Place::Fresh => {
+                fs::rename(&self.aside, &self.directory)
+                    .map_err(|source| Error::file("make", &self.directory, source))?;
+                let parent = self
+                    .directory
+                    .parent()
+                    .filter(|p| !p.as_os_str().is_empty());
+                sync_directory(parent.unwrap_or(Path::new(".")))?;
+            }
+            Place::Within => {
+                let mut names = self.names()?;
+                names.sort_by_key(|name| name == "inventory.img");
+                for name in names {
+                    let (from, to) = (self.aside.join(&name), self.directory.join(&name));
+                    fs::rename(from, &to).map_err(|source| Error::file("make", to, source))?;
+                }
+                sync_directory(&self.directory)?;
+                let _ = fs::remove_dir(&self.aside);
+            }
+        }
+        self.done = true;
+        Ok(())
+    }
+
+    fn names(&self) -> Result<Vec<std::ffi::OsString>, Error> {
+        let failed = |source| Error::file("list", &self.aside, source);
+        fs::read_dir(&self.aside)
+            .map_err(failed)?
+            .map(|entry| Ok(entry.map_err(failed)?.file_name()))
+            .collect()
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = fs::remove_dir_all(&self.aside);
+        }
+    }
+}
+
+fn sync_directory(path: &Path) -> Result<(), Error> {
+    let synced = File::open(path).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| Error::file("make durable", path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plimsoll_image::proto::PstreeEntry;
+
+    #[test]
+    fn a_set_is_there_when_it_is_finished_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        for (place, target) in [
+            (Place::Fresh, dir.path().join("set")),
+            (Place::Within, dir.path().join("within")),
+        ] {
+            if place == Place::Within {
+                fs::create_dir(&target).unwrap();
+            }
+            let set = Writing::begin(&target, place).unwrap();
+            let node = PstreeEntry {
+                pid: 7,
+                ..PstreeEntry::default()
+            };
+            set.messages(Kind::Pstree, 0, [node.clone()]).unwrap();
+            assert!(!target.join("pstree.img").exists());
+            set.sync().unwrap();
+            set.finish().unwrap();
+            let back = Reading::new(&target)
+                .all::<PstreeEntry>(Kind::Pstree, 0)
+                .unwrap();
+            assert_eq!(back[0].message, node);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = Writing::begin(&dir.path().join("set"), Place::Fresh).unwrap();
+        set.put("x", b"y").unwrap();
+        drop(set);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(Writing::begin(dir.path(), Place::Fresh).is_err());
+    }
+}

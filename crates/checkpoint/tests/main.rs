@@ -1,0 +1,6 @@
+//! Trees checkpointed and restored, by ourselves and together with CRIU.
+#![allow(clippy::unwrap_used, clippy::tests_outside_test_module, clippy::panic)]
+
+mod both_ways;
+mod failing;
+mod tree;

@@ -1,0 +1,129 @@
+//! A program under test: the interpreter at hand runs a script that checks itself and says so in a file.
+
+use plimsoll_checkpoint::{After, Dump, Dumped, Error, Kinship, Options, Place, Restore, Restored};
+use plimsoll_proc::Root;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running script, or what became of it.
+pub(crate) struct Tree {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) pid: u32,
+    child: Option<Child>,
+}
+
+impl Tree {
+    /// Starts a script in a session of its own and waits until it has written its first line to `says`.
+    pub(crate) fn start(script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let says = std::fs::File::create(dir.path().join("says")).unwrap();
+        let child = Command::new("setsid")
+            .args(["/usr/bin/python3", "-u", "-c", script])
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(says.try_clone().unwrap())
+            .stderr(says)
+            .spawn()
+            .unwrap();
+        let tree = Self {
+            pid: child.id(),
+            dir,
+            child: Some(child),
+        };
+        tree.hear(1);
+        tree
+    }
+
+    pub(crate) fn images(&self) -> PathBuf {
+        self.dir.path().join("images")
+    }
+
+    pub(crate) fn says(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.dir.path().join("says")).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until it has said so many lines.
+    pub(crate) fn hear(&self, lines: usize) -> Vec<String> {
+        let begun = Instant::now();
+        loop {
+            let says = self.says();
+            if says.len() >= lines {
+                return says;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "it says {says:?}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn dump(&mut self, after: After) -> Result<Dumped, Error> {
+        let images = self.images();
+        let done = dump(self.pid, &images, after);
+        if after == After::End && done.is_ok() {
+            self.reap();
+        }
+        done
+    }
+
+    /// Its pid is free again.
+    pub(crate) fn reap(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait(); // or it was reaped by the dump, which is this process here, as its tracer
+        }
+    }
+
+    pub(crate) fn restore(&self) -> Result<Restored, Error> {
+        restore(&self.images())
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        match &mut self.child {
+            Some(child) => drop(child.wait()),
+            None => drop(rustix::process::waitpid(
+                Some(pid),
+                rustix::process::WaitOptions::empty(),
+            )),
+        }
+    }
+}
+
+pub(crate) fn dump(pid: u32, images: &Path, after: After) -> Result<Dumped, Error> {
+    let root = Root::live();
+    Dump {
+        root: &root,
+        pid,
+        directory: images,
+        place: Place::Fresh,
+        after,
+        timeout: Duration::from_secs(5),
+        options: Options::default(),
+    }
+    .run()
+}
+
+pub(crate) fn restore(images: &Path) -> Result<Restored, Error> {
+    let root = Root::live();
+    Restore {
+        root: &root,
+        directory: images,
+        kinship: Kinship::Child,
+        stopped: false,
+    }
+    .run()
+}
