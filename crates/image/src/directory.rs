@@ -28,13 +28,13 @@ pub trait Directory {
     ///
     /// # Errors
     /// There is none, or it can't be read.
-    fn open(&self, name: &OsStr) -> io::Result<Box<dyn ReadSeek + '_>>;
+    fn open(&self, name: &OsStr) -> io::Result<Box<dyn ReadSeek>>;
 
     /// The set that this one builds on; `None` if it stands alone.
     ///
     /// # Errors
     /// There is a link, and it leads nowhere.
-    fn parent(&self) -> io::Result<Option<Box<dyn Directory + '_>>>;
+    fn parent(&self) -> io::Result<Option<Box<dyn Directory>>>;
 }
 
 /// A directory of the file system.
@@ -69,7 +69,7 @@ impl Directory for OnDisk {
         Ok(files)
     }
 
-    fn open(&self, name: &OsStr) -> io::Result<Box<dyn ReadSeek + '_>> {
+    fn open(&self, name: &OsStr) -> io::Result<Box<dyn ReadSeek>> {
         let path = self.path.join(name);
         // A FIFO or a device under an image's name must not make us wait.
         if !fs::symlink_metadata(&path)?.is_file() {
@@ -81,7 +81,7 @@ impl Directory for OnDisk {
         )))
     }
 
-    fn parent(&self) -> io::Result<Option<Box<dyn Directory + '_>>> {
+    fn parent(&self) -> io::Result<Option<Box<dyn Directory>>> {
         let link = self.path.join(PARENT_LINK);
         match fs::symlink_metadata(&link) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -127,12 +127,12 @@ impl Directory for InMemory {
             .collect())
     }
 
-    fn open(&self, name: &OsStr) -> io::Result<Box<dyn ReadSeek + '_>> {
+    fn open(&self, name: &OsStr) -> io::Result<Box<dyn ReadSeek>> {
         let bytes = self.files.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(io::Cursor::new(bytes.as_slice())))
+        Ok(Box::new(io::Cursor::new(bytes.clone())))
     }
 
-    fn parent(&self) -> io::Result<Option<Box<dyn Directory + '_>>> {
+    fn parent(&self) -> io::Result<Option<Box<dyn Directory>>> {
         let parent = self.parent.as_deref();
         Ok(parent.map(|parent| Box::new(parent.clone()) as Box<dyn Directory>))
     }

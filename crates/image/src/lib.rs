@@ -5,7 +5,9 @@
 //! frame    a file as a row of messages with raw bytes behind them
 //! proto    the messages as types                   entry    a typed message and what its type doesn't know
 //! dynamic  the messages by names of fields         pagemap  which pages are stored, and where
-//! show     an image as crit prints it
+//! show     an image as crit prints it               pages    a page, wherever it lies: raw, packed, in a parent
+//! verify   is a set complete?                      packed   our own form of pages; manifest: digests of every file
+//! convert  a set in another form; diff: two sets   lazy     which pages a restore needs at once
 //! ```
 //!
 //! ```
@@ -20,13 +22,19 @@
 //!
 //! The format is CRIU's (<https://criu.org/Images>); why it is read as it is: `docs/design/006-images.md`.
 
+pub mod convert;
+pub mod diff;
 pub mod directory;
 pub mod dynamic;
 mod entry;
 mod error;
 mod frame;
 mod kind;
+pub mod lazy;
+pub mod manifest;
+pub mod packed;
 pub mod pagemap;
+pub mod pages;
 pub mod proto;
 pub mod show;
 pub mod verify;

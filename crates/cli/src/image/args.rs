@@ -1,6 +1,7 @@
 //! The command line of `plimsoll image`.
 
-use clap::{Args, Subcommand};
+use crate::args::Codec;
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Look at checkpoint images, verify, convert and compare them
@@ -16,6 +17,8 @@ pub(crate) struct Image {
 pub(crate) enum ImageVerb {
     Show(Show),
     Verify(Verify),
+    Convert(Convert),
+    Diff(Diff),
 }
 
 /// Show what is in an image, or in a whole set of them
@@ -60,3 +63,73 @@ const VERIFY_EXAMPLES: &str = "\
 Examples:
   plimsoll image verify /var/ckpt/7
   plimsoll image verify --json /var/ckpt/7 | jq '.findings[] | select(.weight != \"note\")'";
+
+/// Write a set of images in another form
+///
+/// OUT is a new directory; it appears complete and durable, or not at all. All images but pages are copied byte for byte, and
+/// a set that was packed and made raw again is the set that it was. OUT has a list of BLAKE3 checksums of its files.
+#[derive(Debug, Args)]
+#[command(after_help = CONVERT_EXAMPLES)]
+pub(crate) struct Convert {
+    /// A complete set of images
+    pub(crate) dir: PathBuf,
+
+    /// A directory that does not exist yet
+    pub(crate) out: PathBuf,
+
+    /// How pages lie in it
+    #[arg(long, value_name = "FORM")]
+    pub(crate) to: ToForm,
+
+    /// How pages are packed
+    #[arg(long, value_name = "CODEC", default_value = "lz4")]
+    pub(crate) codec: Codec,
+
+    /// The parent of OUT, if it is not that of DIR; pages that a packed parent holds are not stored again
+    #[arg(long, value_name = "DIR")]
+    pub(crate) parent: Option<PathBuf>,
+
+    /// Print one JSON document, schema plimsoll.image-convert/1
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const CONVERT_EXAMPLES: &str = "\
+Examples:
+  plimsoll image convert /var/ckpt/7 /var/ckpt/7.packed --to packed --codec zstd
+  plimsoll image convert /var/ckpt/7.packed /tmp/7 --to raw && criu restore -D /tmp/7
+  plimsoll image convert /var/ckpt/7 /srv/7 --to lazy && mv /srv/7/pages.later /slow/7.later";
+
+/// How pages lie in a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ToForm {
+    /// One after another, as CRIU reads them
+    Raw,
+    /// Zero pages dropped, equal ones stored once, packed, under checksums
+    Packed,
+    /// Packed, with what a restore does not need at once in a file of its own, pages.later
+    Lazy,
+}
+
+/// Compare two sets of images
+///
+/// Names images that only one set has, fields that differ, and how many pages do; in whatever form each set has its pages.
+/// Exits with 0 if they hold the same, with 1 if not.
+#[derive(Debug, Args)]
+#[command(after_help = DIFF_EXAMPLES)]
+pub(crate) struct Diff {
+    /// A directory of images
+    pub(crate) a: PathBuf,
+
+    /// Another
+    pub(crate) b: PathBuf,
+
+    /// Print one JSON document, schema plimsoll.image-diff/1
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  plimsoll image diff /var/ckpt/7 /var/ckpt/8
+  plimsoll image diff --json /var/ckpt/7 /var/ckpt/8 | jq '.memory[].changed_pages'";

@@ -1,6 +1,8 @@
 //! `plimsoll image`: checkpoint images looked at, verified, converted and compared. Needs no privileges.
 
 pub(crate) mod args;
+mod convert;
+mod diff;
 mod show;
 mod text;
 mod verify;
@@ -16,6 +18,8 @@ pub(crate) fn run(args: &Image) -> Result<(), Failure> {
     match &args.verb {
         ImageVerb::Show(args) => show::run(args),
         ImageVerb::Verify(args) => verify::run(args),
+        ImageVerb::Convert(args) => convert::run(args),
+        ImageVerb::Diff(args) => diff::run(args),
     }
 }
 

@@ -7,6 +7,8 @@ use crate::entry::Entry;
 use crate::error::ImageError;
 use crate::frame::Reader;
 use crate::kind::Kind;
+use crate::manifest::MANIFEST;
+use crate::packed::Part;
 use crate::pagemap::Pagemap;
 use crate::proto::{
     CgroupEntry, CoreEntry, FdinfoEntry, FileEntry, FsEntry, InventoryEntry, MemfdInodeEntry,
@@ -38,6 +40,8 @@ pub(crate) struct Set {
     pub(crate) queues: Vec<SkPacketEntry>,
     pub(crate) seccomp: Vec<SeccompEntry>,
     pub(crate) cgroup: Vec<CgroupEntry>,
+    /// Whether pages are packed; then there are no raw files of them.
+    pub(crate) is_packed: bool,
     pub(crate) pagemaps: BTreeMap<u64, Pagemap>,
     pub(crate) shmem_pagemaps: BTreeMap<u64, Pagemap>,
 }
@@ -53,6 +57,7 @@ pub(crate) fn load(directory: &dyn Directory, report: &mut Report) -> io::Result
     let mut set = Set::default();
     for (name, size) in directory.files()? {
         let shown = name.to_string_lossy().into_owned();
+        set.is_packed |= Part::ALL.iter().any(|part| name == part.file_name());
         let Some((kind, id)) = Kind::of_file_name(&name) else {
             note_stranger(&shown, report);
             continue;
@@ -76,7 +81,9 @@ pub(crate) fn load(directory: &dyn Directory, report: &mut Report) -> io::Result
 }
 
 fn note_stranger(name: &str, report: &mut Report) {
-    let expected = name.ends_with(".log") || name.ends_with(".pid") || name.ends_with(".sock");
+    let ours = name == MANIFEST || Part::ALL.iter().any(|part| name == part.file_name());
+    let expected =
+        ours || name.ends_with(".log") || name.ends_with(".pid") || name.ends_with(".sock");
     if !expected {
         report.add(Weight::Note, name, "is no image");
     }

@@ -128,7 +128,7 @@ fn check_size(set: &Set, map: &Pagemap, name: &str, report: &mut Report) {
             let text = format!("it has {size} bytes; {name} lists {pages} pages, {expected} bytes");
             report.add(weight, file, text);
         }
-        None if pages == 0 => {}
+        None if pages == 0 || set.is_packed => {}
         None => report.add(Weight::Missing, file, format!("{name} needs it")),
     }
 }

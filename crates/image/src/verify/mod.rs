@@ -13,6 +13,7 @@
 mod files;
 mod links;
 mod memory;
+mod packed;
 mod report;
 mod tasks;
 
@@ -24,16 +25,29 @@ use std::io;
 /// Sets longer than this, parent after parent, are taken for a circle.
 const LONGEST_CHAIN: usize = 1024;
 
+/// Looks only at the checksums of a set that has some: the quick part of [`verify`].
+///
+/// # Errors
+/// The directory can't be read at all.
+pub fn digests(directory: &dyn Directory) -> io::Result<Report> {
+    let mut report = Report::default();
+    packed::check_digests(directory, &mut report)?;
+    report.sort();
+    Ok(report)
+}
+
 /// Looks at a whole set and the sets it builds on.
 ///
 /// # Errors
 /// The directory can't be read at all. What is wrong in it is in the report.
 pub fn verify(directory: &dyn Directory) -> io::Result<Report> {
     let mut report = Report::default();
+    packed::check_digests(directory, &mut report)?;
     let set = files::load(directory, &mut report)?;
     tasks::check(&set, &mut report);
     links::check(&set, &mut report);
     memory::check(directory, &set, &mut report);
+    packed::check_pages(directory, &set, &mut report);
     report.sort();
     Ok(report)
 }

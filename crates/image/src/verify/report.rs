@@ -54,6 +54,13 @@ impl Report {
             .count()
     }
 
+    /// The first finding that is more than a note.
+    pub fn first_fault(&self) -> Option<&Finding> {
+        self.findings
+            .iter()
+            .find(|finding| finding.weight != Weight::Note)
+    }
+
     pub(crate) fn add(&mut self, weight: Weight, file: impl Into<String>, text: impl Into<String>) {
         self.findings.push(Finding {
             weight,

@@ -1,0 +1,332 @@
+//! The pages of a set, wherever they lie: raw, packed, later, or in a parent.
+
+use crate::directory::{Directory, ReadSeek};
+use crate::error::ImageError;
+use crate::kind::Kind;
+use crate::packed::{PackedError, PackedReader, Part, Source};
+use crate::pagemap::{PE_PARENT, PE_PRESENT, PageSpan, Pagemap, X86_64_PAGE_BYTES};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{self, Read, Seek, SeekFrom};
+
+/// Parents are followed so far; more are taken for a circle.
+const LONGEST_CHAIN: usize = 1024;
+
+/// Why a page can't be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PagesError {
+    /// The set or one of its parents can't be read.
+    #[error("could not read {what}")]
+    Io {
+        /// The file.
+        what: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A pagemap of the set or of a parent is broken.
+    #[error("{file}")]
+    Image {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        #[source]
+        source: ImageError,
+    },
+    /// A file of packed pages is broken.
+    #[error("{file}")]
+    Packed {
+        /// The file.
+        file: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: PackedError,
+    },
+    /// No file of the set knows the page; if the set was made lazy, its later part is elsewhere.
+    #[error("page {page} of pages file {pages_id} is not here{}", if *.lazy { ": pages.later is elsewhere" } else { "" })]
+    Absent {
+        /// Which pages file.
+        pages_id: u32,
+        /// Its place there.
+        page: u64,
+        /// Whether a part of the set is known to be elsewhere.
+        lazy: bool,
+    },
+    /// The files of packed pages belong to different sets.
+    #[error("pages.packed and pages.later belong to different sets")]
+    Mixed,
+    /// An address that a pagemap says is in a parent, and is not.
+    #[error("the page at {address:#x} is in no parent")]
+    NotInParent {
+        /// The address.
+        address: u64,
+    },
+}
+
+/// The pages of a set and of the sets it builds on.
+pub struct SetPages {
+    directory: Box<dyn Directory>,
+    packed: Vec<PackedReader<Box<dyn ReadSeek>>>,
+    raw: BTreeMap<u32, Box<dyn ReadSeek>>,
+    maps: BTreeMap<(Kind, u64), Placed>,
+    parent: Option<Box<SetPages>>,
+}
+
+impl std::fmt::Debug for SetPages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SetPages")
+            .field("packed", &self.packed.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SetPages {
+    /// Opens the packed files of a set and of its parents. Raw files are opened when they are read.
+    ///
+    /// # Errors
+    /// One of them is broken, or a link to a parent leads nowhere.
+    pub fn open(directory: Box<dyn Directory>) -> Result<Self, PagesError> {
+        Self::open_chain(directory, LONGEST_CHAIN)
+    }
+
+    fn open_chain(directory: Box<dyn Directory>, left: usize) -> Result<Self, PagesError> {
+        let mut packed: Vec<PackedReader<Box<dyn ReadSeek>>> = Vec::new();
+        for part in Part::ALL {
+            let file = part.file_name();
+            match directory.open(OsStr::new(file)) {
+                Ok(opened) => {
+                    let reader = PackedReader::open(opened)
+                        .map_err(|source| PagesError::Packed { file, source })?;
+                    if reader.part() != part
+                        || packed
+                            .first()
+                            .is_some_and(|first| first.set() != reader.set())
+                    {
+                        return Err(PagesError::Mixed);
+                    }
+                    packed.push(reader);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => {
+                    let what = file.to_owned();
+                    return Err(PagesError::Io { what, source });
+                }
+            }
+        }
+        let circle =
+            || io::Error::other("there are too many parents, or they go round in a circle");
+        let parent = directory.parent().and_then(|parent| match parent {
+            Some(_) if left == 0 => Err(circle()),
+            parent => Ok(parent),
+        });
+        let parent = parent.map_err(|source| PagesError::Io {
+            what: "the parent".to_owned(),
+            source,
+        })?;
+        let parent = parent
+            .map(|parent| Self::open_chain(parent, left - 1).map(Box::new))
+            .transpose()?;
+        Ok(Self {
+            directory,
+            packed,
+            raw: BTreeMap::new(),
+            maps: BTreeMap::new(),
+            parent,
+        })
+    }
+
+    /// Whether its pages are packed.
+    pub fn is_packed(&self) -> bool {
+        !self.packed.is_empty()
+    }
+
+    /// The set it builds on.
+    pub fn parent(&mut self) -> Option<&mut SetPages> {
+        self.parent.as_deref_mut()
+    }
+
+    /// Its packed files.
+    pub(crate) fn packed(&mut self) -> &mut [PackedReader<Box<dyn ReadSeek>>] {
+        &mut self.packed
+    }
+
+    /// Reads the page at this place of this pages file, as a pagemap counts those that are `PE_PRESENT`.
+    ///
+    /// # Errors
+    /// It is not there, or what holds it is broken.
+    pub fn read(&mut self, pages_id: u32, page: u64, into: &mut [u8]) -> Result<(), PagesError> {
+        if self.packed.is_empty() {
+            return self.read_raw(pages_id, page, into);
+        }
+        let found = self.packed.iter().enumerate().find_map(|(at, packed)| {
+            let (source, _) = packed.find(pages_id, page)?;
+            Some((at, source))
+        });
+        let lazy = self.packed.len() == 1;
+        let absent = PagesError::Absent {
+            pages_id,
+            page,
+            lazy,
+        };
+        match found {
+            None => Err(absent),
+            Some((_, Source::Zeros)) => {
+                into.fill(0);
+                Ok(())
+            }
+            Some((at, Source::Here(number))) => match self.packed.get_mut(at) {
+                Some(packed) => read_packed(packed, number, into),
+                None => Err(absent),
+            },
+            Some((_, Source::Parent { level, part, page })) => self
+                .read_above(level, part, page, into)
+                .unwrap_or(Err(absent)),
+        }
+    }
+
+    /// A page of a packed file so many parents up; `None` if there is none.
+    fn read_above(
+        &mut self,
+        level: u32,
+        part: Part,
+        page: u64,
+        into: &mut [u8],
+    ) -> Option<Result<(), PagesError>> {
+        let mut set = self;
+        for _ in 0..level {
+            set = set.parent.as_deref_mut()?;
+        }
+        let packed = set.packed.iter_mut().find(|packed| packed.part() == part)?;
+        Some(read_packed(packed, page, into))
+    }
+
+    fn read_raw(&mut self, pages_id: u32, page: u64, into: &mut [u8]) -> Result<(), PagesError> {
+        let name = Kind::Pages.file_name(pages_id.into());
+        let failed = |source| PagesError::Io {
+            what: name.clone(),
+            source,
+        };
+        if !self.raw.contains_key(&pages_id) {
+            let file = self.directory.open(OsStr::new(&name)).map_err(failed)?;
+            self.raw.insert(pages_id, file);
+        }
+        let lazy = false;
+        let absent = PagesError::Absent {
+            pages_id,
+            page,
+            lazy,
+        };
+        let (Some(file), Some(at)) = (
+            self.raw.get_mut(&pages_id),
+            page.checked_mul(X86_64_PAGE_BYTES),
+        ) else {
+            return Err(absent);
+        };
+        let seek = file.stream_position().and_then(|position| {
+            let forward = i64::try_from(at).ok().zip(i64::try_from(position).ok());
+            match forward {
+                Some((at, position)) if at == position => Ok(()), // what is buffered is kept
+                _ => file.seek(SeekFrom::Start(at)).map(drop),
+            }
+        });
+        seek.and_then(|()| file.read_exact(into)).map_err(failed)
+    }
+
+    /// Reads the page at an address of a process, or at an offset of a shared memory object: from this set, or from
+    /// whichever parent has it. `Ok(false)`: no pagemap has it.
+    ///
+    /// # Errors
+    /// A pagemap says that it is there, and it is not.
+    pub fn read_address(
+        &mut self,
+        kind: Kind,
+        id: u64,
+        address: u64,
+        into: &mut [u8],
+    ) -> Result<bool, PagesError> {
+        if !self.maps.contains_key(&(kind, id)) {
+            let map = self.load(kind, id)?;
+            self.maps.insert((kind, id), map);
+        }
+        let Some((span, place, pages_id)) =
+            self.maps.get(&(kind, id)).and_then(|map| map.find(address))
+        else {
+            return Ok(false);
+        };
+        if span.flags & PE_PRESENT != 0 {
+            return self.read(pages_id, place, into).map(|()| true);
+        }
+        if span.flags & PE_PARENT == 0 {
+            return Ok(false);
+        }
+        let found = match &mut self.parent {
+            Some(parent) => parent.read_address(kind, id, address, into)?,
+            None => false,
+        };
+        if found {
+            Ok(true)
+        } else {
+            Err(PagesError::NotInParent { address })
+        }
+    }
+
+    fn load(&self, kind: Kind, id: u64) -> Result<Placed, PagesError> {
+        let file = kind.file_name(id);
+        let opened = self
+            .directory
+            .open(OsStr::new(&file))
+            .map_err(|source| PagesError::Io {
+                what: file.clone(),
+                source,
+            })?;
+        let map = Pagemap::read(opened).map_err(|source| PagesError::Image { file, source })?;
+        Ok(Placed::new(&map))
+    }
+}
+
+/// A pagemap with the place of each run in its pages file.
+struct Placed {
+    pages_id: u32,
+    runs: Vec<(PageSpan, u64)>,
+}
+
+impl Placed {
+    fn new(map: &Pagemap) -> Self {
+        let mut before = 0u64;
+        let mut runs = Vec::new();
+        for span in map
+            .entries
+            .iter()
+            .filter_map(|entry| PageSpan::of(entry, X86_64_PAGE_BYTES))
+        {
+            runs.push((span, before));
+            if span.flags & PE_PRESENT != 0 {
+                before = before.saturating_add((span.end - span.start) / X86_64_PAGE_BYTES);
+            }
+        }
+        Self {
+            pages_id: map.head.pages_id,
+            runs,
+        }
+    }
+
+    /// The run that holds an address, the page's place in the pages file, and that file's id.
+    fn find(&self, address: u64) -> Option<(PageSpan, u64, u32)> {
+        let after = self.runs.partition_point(|(span, _)| span.start <= address);
+        let (span, before) = *self.runs.get(after.checked_sub(1)?)?;
+        let skip = (address - span.start) / X86_64_PAGE_BYTES;
+        (address < span.end).then(|| (span, before.saturating_add(skip), self.pages_id))
+    }
+}
+
+fn read_packed(
+    packed: &mut PackedReader<Box<dyn ReadSeek>>,
+    number: u64,
+    into: &mut [u8],
+) -> Result<(), PagesError> {
+    let file = packed.part().file_name();
+    packed
+        .read_page(number, into)
+        .map_err(|source| PagesError::Packed { file, source })
+}
