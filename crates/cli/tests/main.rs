@@ -7,6 +7,7 @@
     reason = "all of it is tests"
 )]
 
+mod bounded;
 mod capture;
 mod check;
 mod guests;
@@ -15,6 +16,7 @@ mod hostile;
 mod hostile_tree;
 mod look;
 mod oom_guests;
+mod ordinary_user;
 mod parked_guests;
 mod program;
 mod real;
