@@ -121,8 +121,15 @@ pub(super) fn mapping(smap: &Smap<'_>) -> Option<&'static str> {
     if flags.intersects(armed) {
         return Some("memory that it answers the page faults of");
     }
-    if flags.contains(VmFlag::SHADOW_STACK) {
-        return Some("a shadow stack");
+    for (flag, what) in [
+        (VmFlag::SHADOW_STACK, "a shadow stack"),
+        (VmFlag::DROPPABLE, "memory that the kernel may drop"),
+        (VmFlag::SEALED, "sealed memory"),
+        (VmFlag::GUARD, "memory with guard pages"),
+    ] {
+        if !kernel && flags.contains(flag) {
+            return Some(what);
+        }
     }
     match smap.mapping.name() {
         MapName::SysV { .. } => Some("a System V segment"),

@@ -4,7 +4,7 @@ use super::{Files, itself, own, regular, settle};
 use crate::error::Error;
 use plimsoll_image::Entry;
 use plimsoll_image::proto::{FileEntry, PipeDataEntry};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
@@ -17,6 +17,8 @@ use std::path::Path;
 pub(super) struct Ends {
     reader: OwnedFd,
     writer: OwnedFd,
+    /// Whether each was given away as it was made: one that is opened anew shows other flags (`O_LARGEFILE`).
+    given: [bool; 2],
 }
 
 /// An end of a pipe.
@@ -32,18 +34,32 @@ pub(super) fn pipe(files: &mut Files<'_>, entry: &FileEntry) -> Result<OwnedFd, 
             .iter()
             .find(|data| data.pipe_id == pipe.pipe_id);
         refill(&writer, waited).map_err(failed)?;
-        files.pipes.insert(pipe.pipe_id, Ends { reader, writer });
+        let given = [false; 2];
+        files.pipes.insert(
+            pipe.pipe_id,
+            Ends {
+                reader,
+                writer,
+                given,
+            },
+        );
     }
-    let Some(ends) = files.pipes.get(&pipe.pipe_id) else {
+    let Some(ends) = files.pipes.get_mut(&pipe.pipe_id) else {
         return Err(failed(Errno::NOENT));
     };
     let flags = OFlags::from_bits_retain(pipe.flags);
-    let end = match flags & OFlags::RWMODE {
-        OFlags::RDONLY => ends.reader.as_fd(),
-        _ => ends.writer.as_fd(),
-    };
+    let [reader_given, writer_given] = &mut ends.given;
     let mode = flags & OFlags::RWMODE;
-    let file = open(itself(end), mode | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    let (end, given) = match mode {
+        OFlags::RDONLY => (&ends.reader, reader_given),
+        _ => (&ends.writer, writer_given),
+    };
+    let as_made = !std::mem::replace(given, true) && mode != OFlags::RDWR;
+    let file = if as_made {
+        rustix::io::fcntl_dupfd_cloexec(end, 0).map_err(failed)?
+    } else {
+        open(itself(end), mode | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?
+    };
     settle(&file, pipe.flags, &pipe.fown)?;
     Ok(file)
 }
