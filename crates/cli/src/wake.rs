@@ -75,11 +75,15 @@ impl<'r> Told<'r> {
                 "; not for its own ticks of less than {most} s (the shortest: {shortest} ms)"
             );
         }
-        if let (WakeOn::Input, 1..) = (self.wake, self.unwatched_threads) {
+        if let (WakeOn::Input, at_work @ 1..) = (self.wake, self.unwatched_threads) {
+            let threads = if at_work == 1 {
+                "thread was"
+            } else {
+                "threads were"
+            };
             let _ = write!(
                 text,
-                "; {} threads were at work and wait for nothing",
-                self.unwatched_threads
+                "; {at_work} {threads} at work, and nobody knows what for: resume it by hand"
             );
         }
         text

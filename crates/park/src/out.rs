@@ -25,6 +25,9 @@ use std::time::{Duration, SystemTime};
 
 /// How long the tree may take to come to a stand.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a tree is stopped to find it asleep, and how long it runs in between.
+const ATTEMPTS: u32 = 12;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(23);
 /// How long it may take to be frozen once it stands.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -114,14 +117,13 @@ fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
             Some(made?)
         }
     };
-    let before = wake::Before::look(order.root, order.pid, order.extent)?;
-    let mut tree = StoppedTree::stop(order.root, order.pid, order.extent, STOP_TIMEOUT)?;
+    let (mut tree, waits) = stop(order)?;
     fault_point("stopped");
     let mut plans = look(order.root, &tree, page_size)?;
     let (way, because) = choose(order, report.means, &tree, &plans)?;
     let mut record = record(order.root, &tree, way.means())?;
     record.wake = order.wake;
-    record.waits = wake::waits(order.root, &tree, &before);
+    record.waits = waits;
     entry.write(&record)?;
     fault_point("recorded");
 
@@ -171,6 +173,26 @@ fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
 
 fn page_size(root: &Root) -> Result<PageSize, ParkError> {
     Ok(plimsoll_proc::page_size::read(root)?)
+}
+
+/// Stops the tree, and sees what it waits for. One that is to wake for input is best parked asleep: where a thread
+/// is found at work, on a tick perhaps, all are let go and stopped again a little later.
+fn stop(order: &Order<'_>) -> Result<(StoppedTree, Waits), ParkError> {
+    let mut attempts = match order.wake {
+        WakeOn::Input => ATTEMPTS,
+        WakeOn::Never => 1,
+    };
+    loop {
+        let before = wake::Before::look(order.root, order.pid, order.extent)?;
+        let tree = StoppedTree::stop(order.root, order.pid, order.extent, STOP_TIMEOUT)?;
+        let waits = wake::waits(order.root, &tree, &before);
+        attempts -= 1;
+        if waits.unwatched_threads == 0 || attempts == 0 {
+            return Ok((tree, waits));
+        }
+        drop(tree);
+        std::thread::sleep(BETWEEN_ATTEMPTS);
+    }
 }
 
 /// What each process has, and the pages its threads stand on.

@@ -422,3 +422,19 @@ fn two_that_turn_ready_at_once_wake_both() {
     }
     theatre.until_unwatched();
 }
+
+#[test]
+fn whoever_works_in_between_is_parked_asleep() {
+    need!(Root, Userfaultfd, Program("python3"));
+    let theatre = Theatre::new();
+    let works = "ticker = epoll((0, IN))
+while not ticker.poll(0.008):
+    end = time.monotonic() + 0.002
+    while time.monotonic() < end: pass
+say('woke'); time.sleep(60)";
+    for _ in 0..5 {
+        let (reader, mut writer) = pipe();
+        let mut sleeper = Sleeper::start(works, reader);
+        theatre.park_and_wake(&mut sleeper, || writer.write_all(b"x").unwrap());
+    }
+}
