@@ -178,3 +178,22 @@ fn a_piece_of_some_kib_with_more_than_100_mib_free() {
         assert_eq!(verdict.killed[0].name, "victim");
     });
 }
+
+#[test]
+fn the_kernel_was_told_to_panic() {
+    each("panic", |verdict| {
+        assert_eq!(verdict.class, Class::Global);
+        assert!(verdict.panic.as_ref().unwrap().contains("panic_on_oom"));
+        assert!(
+            verdict.headline.ends_with("The kernel panicked over it."),
+            "{}",
+            verdict.headline
+        );
+        assert_eq!(verdict.killed, []);
+        assert!(
+            verdict.remedies[0].contains("vm.panic_on_oom=0"),
+            "{:?}",
+            verdict.remedies
+        );
+    });
+}
