@@ -1,6 +1,6 @@
 #!/bin/sh
-# Victims that check all their memory while they change it, parked and resumed round after round: by a store and by a swap
-# file of its own ("own") while the host has no swap, and by swap on the swap disk. Wants zram for the disk that stores lie on.
+# Victims that check all their memory while they change it, parked and resumed round after round: by a store while the
+# host has no swap, and by swap on the swap disk. Wants zram for the disk that stores lie on.
 #
 #   sh parked.sh ROUNDS
 #
@@ -17,8 +17,6 @@ mount -t ext4 /dev/zram0 /mnt
 # try MEANS KIND: rounds with one victim
 try() {
     means=$1 kind=$2
-    via=$means
-    [ "$means" = own ] && via=swap
     rm -f /tmp/in
     mkfifo /tmp/in
     : > /tmp/said
@@ -26,9 +24,9 @@ try() {
     victim=$!
     exec 3> /tmp/in
     until grep -q ready /tmp/said; do sleep 0.1; done
-    plimsoll check --via "$via" --store /mnt/stores "$victim"
+    plimsoll check --via "$means" --store /mnt/stores "$victim"
     for round in $(seq "$rounds"); do
-        plimsoll park --json --via "$via" --store /mnt/stores "$victim"
+        plimsoll park --json --via "$means" --store /mnt/stores "$victim"
         # it stands still: what it does to its memory is over
         grep -q '^State:.[STtD]' /proc/"$victim"/status
         plimsoll resume --json "$victim"
@@ -46,8 +44,6 @@ swap=$(sed -n '2s/ .*//p' /proc/swaps)
 for kind in memory threads epoll; do
     swapoff "$swap"
     try store "$kind"
-    try own "$kind"
-    [ "$(wc -l < /proc/swaps)" = 1 ]
     swapon "$swap"
     try swap "$kind"
 done

@@ -1,5 +1,5 @@
-//! Parking on other kernels: 6.1, which has no `PAGEMAP_SCAN`, and 6.12; by a store and by a swap file of its own where
-//! there is no swap, and by swap on a disk. One boot for each kernel (`lab/scenes/parked.sh`).
+//! Parking on other kernels: 6.1, which has no `PAGEMAP_SCAN`, and 6.12; by a store where there is no swap, and by swap on
+//! a disk. One boot for each kernel (`lab/scenes/parked.sh`).
 
 use plimsoll_lab::{Guest, Kernel};
 use plimsoll_testkit::need;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const ROUNDS: usize = 5;
-const MEANS: [&str; 3] = ["store", "own", "swap"];
+const MEANS: [&str; 2] = ["store", "swap"];
 const KINDS: [&str; 3] = ["memory", "threads", "epoll"];
 
 #[test]

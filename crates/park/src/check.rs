@@ -352,6 +352,16 @@ fn of_store(examined: &Examined) -> Vec<Hindrance> {
         processes, host, ..
     } = examined;
     let mut found = Vec::new();
+    // userfaultfd(2), UFFD_FEATURE_EVENT_FORK: asked of who switches it on, whatever the sysctl or the device allow.
+    if !host.we_have(CapabilitySet::SYS_PTRACE) {
+        found.push(Hindrance {
+            is_privilege: true,
+            ..of_host(
+                "being told of forks, which a store needs, takes CAP_SYS_PTRACE",
+                "run as root, or with CAP_SYS_PTRACE; or use --via swap",
+            )
+        });
+    }
     for (holds, at_home) in processes.iter().zip(&host.at_home) {
         if !host.lets_have_userfaultfd(holds, *at_home) {
             found.push(Hindrance {
