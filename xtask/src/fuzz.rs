@@ -1,6 +1,6 @@
-//! `cargo xtask fuzz`: hostile bytes for every text parser, for half a minute each.
+//! `cargo xtask fuzz`: hostile bytes for every parser and decoder, for half a minute each.
 //!
-//! The targets in `fuzz/` are those of cargo-fuzz, built here with the toolchain of the workspace: the parsers contain
+//! The targets in `fuzz/` are those of cargo-fuzz, built here with the toolchain of the workspace: they contain
 //! no `unsafe`, so a panic, an endless loop and memory without bounds are all that can be found, and no
 //! sanitizer is wanted. Inputs that reach new code are kept in `fuzz/corpus-local/` and start the next run;
 //! what breaks a target lies in `fuzz/artifacts/` and is named on failure.

@@ -9,6 +9,7 @@ mod deny;
 mod fuzz;
 mod lab;
 mod metadata;
+mod rounds;
 mod run;
 mod skips;
 mod tally;
@@ -37,8 +38,10 @@ enum Verb {
     Lab(lab::Verb),
     /// Run the benches in `bench/`, optimised, one after the other.
     Bench(bench::Options),
-    /// Feed hostile bytes to every text parser.
+    /// Feed hostile bytes to every parser and decoder.
     Fuzz(fuzz::Options),
+    /// Park and resume self-checking victims at random, round after round, killed at any instant.
+    Rounds(rounds::Options),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Lab(verb) => return lab::run(verb).unwrap_or_else(|error| fail(&error)),
         Verb::Bench(options) => bench::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
+        Verb::Rounds(options) => rounds::run(&options),
     };
     outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }

@@ -7,6 +7,8 @@ mod lineage;
 #[cfg(test)]
 mod own_swap;
 #[cfg(test)]
+mod rounds;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod surgeon;

@@ -197,6 +197,34 @@ impl Theatre {
         }
     }
 
+    /// No guardian of ours runs any more, and no freezer group is left.
+    pub(crate) fn assert_nothing_runs(&self, pid: Pid) {
+        for process in std::fs::read_dir("/proc").unwrap() {
+            let process = process.unwrap().path();
+            let read = |name| std::fs::read(process.join(name)).unwrap_or_default();
+            let environ = read("environ"); // a zombie has none
+            let run = self.dir.path().as_os_str().as_encoded_bytes();
+            let ours = environ.windows(run.len()).any(|part| part == run);
+            assert!(
+                !ours,
+                "{} still runs",
+                String::from_utf8_lossy(&read("comm"))
+            );
+        }
+        for hierarchy in ["", "unified", "freezer"] {
+            let groups = std::fs::read_dir(Path::new("/sys/fs/cgroup").join(hierarchy));
+            for group in groups.into_iter().flatten() {
+                let name = group.unwrap().file_name();
+                let left = name.to_string_lossy() == format!("plimsoll-{}", pid.as_raw_pid());
+                assert!(!left, "{} is left", name.display());
+            }
+        }
+    }
+
+    pub(crate) fn has_swap(&self) -> bool {
+        std::fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1)
+    }
+
     pub(crate) fn stores(&self) -> usize {
         std::fs::read_dir(self.stores.path().join("stores")).map_or(0, Iterator::count)
     }

@@ -3,7 +3,7 @@
 //!
 //! # Safety
 //! A [`Region`] is made where the kernel finds room, never over memory that Rust knows of, and no reference
-//! into it is ever handed out: its bytes are only written here, volatile, inside its bounds. What it does to
+//! into it is ever handed out: its bytes are only read and written here, volatile, inside its bounds. What it does to
 //! itself (protection, content, place) can therefore break no promise. A write to a region that is not
 //! writable ends the process with SIGSEGV, which is what its caller asked for.
 #![allow(unsafe_code)]
@@ -13,6 +13,10 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 use std::ffi::c_void;
 use std::ptr;
+
+fn word(seed: u64, index: usize) -> u64 {
+    (seed ^ index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
 
 /// Owned memory that is not Rust's; unmapped when dropped.
 #[derive(Debug)]
@@ -69,6 +73,29 @@ impl Region {
     pub fn range(&self) -> std::ops::Range<usize> {
         let start = self.start.addr();
         start..start.saturating_add(self.len)
+    }
+
+    /// Fills it with words that follow from `seed`.
+    pub fn write_words(&mut self, seed: u64) {
+        for index in 0..self.len / 8 {
+            // SAFETY: the word lies in the region, whose start is aligned to a page; nobody holds a reference into it.
+            unsafe {
+                self.start
+                    .cast::<u64>()
+                    .add(index)
+                    .write_volatile(word(seed, index))
+            };
+        }
+    }
+
+    /// The first word that does not follow from `seed`: its index, and what it is.
+    #[must_use]
+    pub fn wrong_word(&self, seed: u64) -> Option<(usize, u64)> {
+        (0..self.len / 8).find_map(|index| {
+            // SAFETY: as in `write_words`.
+            let is = unsafe { self.start.cast::<u64>().add(index).read_volatile() };
+            (is != word(seed, index)).then_some((index, is))
+        })
     }
 
     /// Writes one byte every `step` bytes: with the page size, touches all of it.

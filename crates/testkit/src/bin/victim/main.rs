@@ -6,6 +6,7 @@
 //! exits 0. At the first sign of interference it says what it saw and exits 1.
 
 mod hold;
+mod kinds;
 mod lineage;
 mod memory;
 mod sleeps;
@@ -67,6 +68,7 @@ fn act(kind: &str) -> Result<Act, String> {
         "rseq" => Box::new(sequences()?),
         "work" => Box::new(work::checked()),
         "heir" => Box::new(lineage::lineage(1)?),
+        "kinds" => Box::new(kinds::kinds()?),
         "lineage" => Box::new(lineage::lineage(4)?),
         "memory" => Box::new(memory::memory()?),
         "family" => Box::new(memory::family()?),
