@@ -24,8 +24,7 @@ pub enum StopError {
     /// `/proc` can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A thread stayed deep in the kernel. It remains seized until our own thread ends, so a program that lives on
-    /// does surgery in a thread of its own.
+    /// A thread stayed deep in the kernel. It remains seized until our own thread ends ([`in_own_thread`]).
     #[error("thread {tid} did not stop within {} ms: it is deep in the kernel (a disk or network file system that does not answer?)", waited.as_millis())]
     Busy {
         /// Which thread.
@@ -39,6 +38,15 @@ pub enum StopError {
         /// The root of the tree.
         pid: u32,
     },
+}
+
+/// Does surgery in a thread of its own. A thread of the target that could not be brought to a stand, nor be let go
+/// therefore, is let go by the kernel when its tracer ends, and that is this thread.
+pub fn in_own_thread<T: Send>(surgery: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(surgery).join() {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked),
+    })
 }
 
 /// A process all of whose threads stand still.

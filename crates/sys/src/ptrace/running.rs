@@ -32,6 +32,9 @@ pub struct Running {
     pub(super) of_this_thread: PhantomData<*const ()>,
 }
 
+/// How long a wait looks again before it sleeps in between.
+const LOOKING: Duration = Duration::from_micros(100);
+
 /// A wait ran out of time: the thread still runs.
 #[derive(Debug)]
 pub struct WaitTimeout(pub Running);
@@ -104,6 +107,11 @@ impl Running {
             match wait_raw(self.tid, WaitOptions::NOHANG) {
                 Ok(Some(status)) => return Ok(Ok(self.reported(status))),
                 Ok(None) if begun.elapsed() >= timeout => return Ok(Err(WaitTimeout(self))),
+                // Most waits are shorter than a sleep can be.
+                Ok(None) if begun.elapsed() < LOOKING => {
+                    std::thread::yield_now();
+                    continue;
+                }
                 Ok(None) => std::thread::sleep(pause),
                 Err(Errno::CHILD) => return Ok(Ok(self.vanished())),
                 Err(errno) => return Err(self.wait_failed(errno)),

@@ -3,10 +3,11 @@
 use super::frame::{self, Frame};
 use super::site::WayHome;
 use super::{Error, Site, Syscall, rseq};
-use crate::ptrace::{Event, Registers, SignalMask, Stopped, SyscallInfo, Wait};
+use crate::ptrace::{Event, Registers, SignalMask, Stopped, SyscallInfo, Wait, WaitTimeout};
 use crate::{Span, vm};
 use rustix::io::Errno;
 use rustix::process::Pid;
+use std::time::Duration;
 
 /// Where the frame that leads a thread home may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,9 @@ struct Written {
     before: Vec<u8>,
 }
 
+/// How long one step of a call may take: what is asked of a target takes milliseconds, unless its disk, or the file
+/// system that its memory comes from, does not answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a call that signals interrupt is tried again.
 const TRIES: u32 = 100;
 /// `ERESTARTSYS` and what follows: the kernel's own errors for an interrupted call.
@@ -179,10 +183,17 @@ fn run_until(
             Err(error) if error.is_gone() => return Err(Error::Died { tid }),
             running => running?,
         };
-        thread = match running.wait()? {
-            Wait::Stopped(thread) if wanted(thread.event()) => return Ok(thread),
-            Wait::Stopped(thread) => thread,
-            Wait::Exited(_) => return Err(Error::Died { tid }),
+        thread = match running.wait_for(PATIENCE)? {
+            Ok(Wait::Stopped(thread)) if wanted(thread.event()) => return Ok(thread),
+            Ok(Wait::Stopped(thread)) => thread,
+            Ok(Wait::Exited(_)) => return Err(Error::Died { tid }),
+            // Let go of, it finishes the call and goes the way home by itself.
+            Err(WaitTimeout(_)) => {
+                return Err(Error::Stuck {
+                    tid,
+                    waited: PATIENCE,
+                });
+            }
         };
     }
 }

@@ -28,6 +28,7 @@ pub use site::{Site, Syscall};
 use crate::ptrace;
 use rustix::io::Errno;
 use rustix::process::Pid;
+use std::time::Duration;
 
 /// A remote call could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,14 @@ pub enum Error {
         tid: Pid,
         /// How often it was tried.
         times: u32,
+    },
+    /// A call did not come to an end in time; the thread was let go, and comes out of it by itself.
+    #[error("thread {} is stuck in the kernel: a call was not over within {} s (a disk or network file system that does not answer?)", tid.as_raw_pid(), waited.as_secs())]
+    Stuck {
+        /// Which thread.
+        tid: Pid,
+        /// How long was waited.
+        waited: Duration,
     },
     /// The kernel reported another system call than ours.
     #[error("thread {} went into another system call than was asked", tid.as_raw_pid())]
