@@ -2,7 +2,7 @@
 
 use crate::args;
 use crate::failure::Failure;
-use crate::park::json_line;
+use crate::park::{json_line, place};
 use crate::terminal;
 use crate::wake;
 use plimsoll_park::ParkError;
@@ -18,6 +18,7 @@ pub(crate) fn run(args: &args::Parked) -> Result<(), Failure> {
     let root = Root::live();
     let runtime = Runtime::of_this_user().map_err(ParkError::from)?;
     let records = back::living(&runtime, &root)?;
+    back::sweep(&root, &runtime, &place(&[]))?;
     wake::ensure(&runtime);
     let mut trees = Vec::new();
     for record in &records {

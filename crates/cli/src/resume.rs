@@ -2,7 +2,7 @@
 
 use crate::args;
 use crate::failure::{Failure, Kind};
-use crate::park::{catch_signals, json_line};
+use crate::park::{catch_signals, json_line, place};
 use crate::progress::Progress;
 use crate::terminal;
 use crate::wake;
@@ -32,6 +32,7 @@ pub(crate) fn run(args: &args::Resume) -> Result<(), Failure> {
             (false, _) => whole(args, &root, &runtime, *pid)?,
         }
     }
+    back::sweep(&root, &runtime, &place(&[]))?;
     Ok(())
 }
 

@@ -6,17 +6,17 @@
 use crate::arm;
 use crate::fault_point::fault_point;
 use crate::heirs::Heirs;
-use crate::out::open_store;
+use crate::out::{boot_id, open_store};
 use crate::pager::{Caller, FillError, Pager, Space, Unasked};
 use crate::plan::Plan;
 use crate::runtime::{Entry, Means, Record, Runtime, State};
 use crate::session::{Guarded, Session};
-use crate::store::Store;
+use crate::store::{Place, Store};
 use crate::wake::WakeOn;
 use crate::{ParkError, swap};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze;
-use plimsoll_surgery::stop::{StopError, StoppedTree};
+use plimsoll_surgery::stop::{StopError, StoppedTree, in_own_thread};
 use plimsoll_surgery::tree::{Extent, ProcessName, members};
 use plimsoll_sys::Span;
 use plimsoll_sys::pagemap::Pagemap;
@@ -86,6 +86,36 @@ pub fn living(runtime: &Runtime, root: &Root) -> Result<Vec<Record>, ParkError> 
     let _ = swap::own::tidy(root, runtime);
     runtime.sweep_first_touches(|process| process.lives(root).unwrap_or(true));
     Ok(living)
+}
+
+/// Removes the stores whose processes are gone and that no record names: what is left when the host went down with
+/// parked trees. One that can't be read is left alone.
+///
+/// # Errors
+/// When records or directories can't be listed.
+pub fn sweep(root: &Root, runtime: &Runtime, place: &Place) -> Result<(), ParkError> {
+    let boot_id = boot_id(root)?;
+    for store in place.stores()? {
+        let Ok(identity) = store.identity else {
+            continue;
+        };
+        let mut lives = false;
+        for process in &identity.processes {
+            let name = ProcessName {
+                pid: process.pid,
+                start_ticks: process.starttime,
+            };
+            lives |= identity.boot_id == boot_id && name.lives(root)?;
+        }
+        // A child may still have to come back, or another plimsoll be about to clear it away.
+        let named = |record: &Record| record.means.store() == Some(&store.dir);
+        let records = runtime.records()?;
+        let unknown = records.iter().any(Result::is_err);
+        if !lives && !unknown && !records.iter().flatten().any(named) {
+            remove_store(&store.dir)?;
+        }
+    }
+    Ok(())
 }
 
 /// How a tree stands, as far as can be told from outside.
@@ -171,9 +201,9 @@ pub struct Manner<'m> {
     /// By swap nothing else is ever done for a lazy one: the kernel brings back what is touched.
     pub lazy: bool,
     /// Called once the tree runs.
-    pub running: &'m mut dyn FnMut(&Record),
+    pub running: &'m mut (dyn FnMut(&Record) + Send),
     /// Told the bytes that are back, and all.
-    pub progress: &'m mut dyn FnMut(u64, u64),
+    pub progress: &'m mut (dyn FnMut(u64, u64) + Send),
 }
 
 /// Lets the tree that `pid` belongs to run, and brings its memory back.
@@ -194,6 +224,15 @@ pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkE
 /// # Errors
 /// As [`resume`].
 pub fn resume_as(
+    root: &Root,
+    runtime: &Runtime,
+    pid: u32,
+    manner: &mut Manner<'_>,
+) -> Result<Resumed, ParkError> {
+    in_own_thread(|| resume_here(root, runtime, pid, manner))
+}
+
+fn resume_here(
     root: &Root,
     runtime: &Runtime,
     pid: u32,

@@ -15,7 +15,7 @@ use crate::{ParkError, arm, back};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze::{self, FrozenBy};
 use plimsoll_surgery::operate::Operation;
-use plimsoll_surgery::stop::StoppedTree;
+use plimsoll_surgery::stop::{StoppedTree, in_own_thread};
 use plimsoll_surgery::tree::{Extent, ProcessName};
 use plimsoll_units::{Bytes, PageSize};
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ pub struct Order<'o> {
     /// Set by somebody who wants this to end: everything then goes back.
     pub interrupted: &'o AtomicBool,
     /// Told the bytes that have gone and all that could go, as it proceeds.
-    pub progress: &'o mut dyn FnMut(u64, u64),
+    pub progress: &'o mut (dyn FnMut(u64, u64) + Send),
 }
 
 /// A tree was parked.
@@ -89,7 +89,7 @@ pub fn park(order: &mut Order<'_>) -> Result<Done, ParkError> {
         return Err(ParkError::AlreadyParked(order.pid));
     }
     let entry = order.runtime.lock(top)?.ok_or(ParkError::Busy(order.pid))?;
-    let done = park_in(order, &entry);
+    let done = in_own_thread(|| park_in(order, &entry));
     match &done {
         Ok(_) | Err(ParkError::NotPutBack { .. }) => {}
         Err(_) => {
@@ -446,7 +446,7 @@ fn identity(
 }
 
 /// `/proc/sys/kernel/random/boot_id` as its sixteen bytes.
-fn boot_id(root: &Root) -> Result<[u8; 16], ParkError> {
+pub(crate) fn boot_id(root: &Root) -> Result<[u8; 16], ParkError> {
     let text = root.read("proc/sys/kernel/random/boot_id")?;
     let digits: Vec<u8> = text
         .iter()

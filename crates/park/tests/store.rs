@@ -322,3 +322,17 @@ fn a_tree_that_cannot_be_read_is_not_parked() {
     // What went before can still be had.
     assert_eq!(read_all(&Store::recover(&path).unwrap(), &small()), 0);
 }
+
+#[test]
+fn what_a_host_left_behind_when_it_went_down_is_cleared_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = plimsoll_park::runtime::Runtime::at(dir.path().join("run")).unwrap();
+    let root = plimsoll_proc::Root::live();
+    let left = store(dir.path(), &small(), Codec::Lz4, 1, true);
+    let place = Place::new(vec![dir.path().join("root")]).even_in_memory();
+    // One that can't be read stays for a person to look at.
+    let unreadable = store(dir.path(), &small(), Codec::Lz4, 1, true);
+    std::fs::write(unreadable.join("pages"), [0x5a; 8192]).unwrap();
+    plimsoll_park::back::sweep(&root, &runtime, &place).unwrap();
+    assert!(!left.exists() && unreadable.exists());
+}

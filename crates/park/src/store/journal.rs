@@ -5,7 +5,7 @@
 //! anywhere else is damage.
 
 use super::StoreError;
-use super::format::{Slot, checksum};
+use super::format::checksum;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -15,29 +15,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 const MAGIC: u32 = u32::from_le_bytes(*b"PLjn");
 const RECORD: usize = size_of::<RawRecord>();
 
-/// One step of parking or resuming.
+/// One step of parking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// The first this many bytes of `pages` are durable: their pages may have been dropped from now on.
     Durable {
         /// Bytes of `pages`.
         pages_length: u64,
-    },
-    /// A process has a userfaultfd in its own descriptor table.
-    Armed {
-        /// The process.
-        slot: Slot,
-        /// The number of the descriptor there.
-        fd: u32,
-    },
-    /// All is out.
-    Parked,
-    /// A pager is at work; memory of the process is newer than the store where it is present.
-    Resuming,
-    /// A process has all its pages back and no userfaultfd of ours any more, or is gone.
-    Returned {
-        /// The process.
-        slot: Slot,
     },
 }
 
@@ -49,38 +33,25 @@ struct RawRecord {
     store: U64,
     sequence: U64,
     kind: U32,
-    slot: U32,
+    unused: U32,
     value: U64,
     reserved: U64,
 }
 
 impl Step {
-    fn raw(self) -> (u32, u32, u64) {
+    fn raw(self) -> (u32, u64) {
         match self {
-            Self::Durable { pages_length } => (1, 0, pages_length),
-            Self::Armed { slot, fd } => (2, slot.0, u64::from(fd)),
-            Self::Parked => (3, 0, 0),
-            Self::Resuming => (4, 0, 0),
-            Self::Returned { slot } => (5, slot.0, 0),
+            Self::Durable { pages_length } => (1, pages_length),
         }
     }
 
     fn from_raw(raw: &RawRecord) -> Option<Self> {
-        let slot = Slot(raw.slot.get());
-        let value = raw.value.get();
-        Some(match raw.kind.get() {
-            1 => Self::Durable {
-                pages_length: value,
-            },
-            2 => Self::Armed {
-                slot,
-                fd: u32::try_from(value).ok()?,
-            },
-            3 => Self::Parked,
-            4 => Self::Resuming,
-            5 => Self::Returned { slot },
-            _ => return None,
-        })
+        match raw.kind.get() {
+            1 => Some(Self::Durable {
+                pages_length: raw.value.get(),
+            }),
+            _ => None,
+        }
     }
 }
 
@@ -135,14 +106,14 @@ impl Journal {
     /// # Errors
     /// As `write(2)`: a full disk, before what the step allows has been done.
     pub fn append(&mut self, step: Step) -> Result<(), StoreError> {
-        let (kind, slot, value) = step.raw();
+        let (kind, value) = step.raw();
         let mut record = RawRecord {
             magic: U32::new(MAGIC),
             crc: U32::new(0),
             store: U64::new(self.store),
             sequence: U64::new(self.sequence),
             kind: U32::new(kind),
-            slot: U32::new(slot),
+            unused: U32::new(0),
             value: U64::new(value),
             reserved: U64::new(0),
         };
@@ -179,16 +150,8 @@ mod tests {
     #[test]
     fn steps_read_back_cut_tails_go_and_changed_bytes_are_seen() {
         let dir = tempfile::tempdir().unwrap();
-        let written = [
-            Step::Armed {
-                slot: Slot(1),
-                fd: 1023,
-            },
-            Step::Durable { pages_length: 8192 },
-            Step::Parked,
-            Step::Resuming,
-            Step::Returned { slot: Slot(1) },
-        ];
+        let durable = |pages_length| Step::Durable { pages_length };
+        let written = [durable(8192), durable(12288), durable(1 << 40)];
         let mut journal = Journal::create(dir.path(), 5).unwrap();
         for step in written {
             journal.append(step).unwrap();
@@ -202,8 +165,8 @@ mod tests {
         }
         std::fs::write(&path, &whole[..whole.len() - 7]).unwrap();
         let (mut journal, steps) = Journal::open(dir.path(), 5).unwrap();
-        assert_eq!(steps, written[..4]);
-        journal.append(written[4]).unwrap();
+        assert_eq!(steps, written[..2]);
+        journal.append(written[2]).unwrap();
         assert_eq!(Journal::open(dir.path(), 5).unwrap().1, written);
         assert!(
             Journal::open(dir.path(), 6).is_err(),

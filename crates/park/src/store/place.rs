@@ -63,6 +63,18 @@ impl Place {
         self.first(needed_bytes, |root| self.room(root))
     }
 
+    /// The stores there are, whole or not.
+    ///
+    /// # Errors
+    /// When a directory can't be listed.
+    pub fn stores(&self) -> Result<Vec<Listed>, StoreError> {
+        let mut stores = Vec::new();
+        for root in &self.roots {
+            stores.extend(list(root)?);
+        }
+        Ok(stores)
+    }
+
     /// The directory that [`Place::choose`] would choose; nothing is made.
     ///
     /// # Errors
@@ -207,7 +219,7 @@ pub struct Listed {
 ///
 /// # Errors
 /// When `root` can't be listed; a root that does not exist has none.
-pub fn list(root: &Path) -> Result<Vec<Listed>, StoreError> {
+fn list(root: &Path) -> Result<Vec<Listed>, StoreError> {
     let entries = match std::fs::read_dir(root) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -101,11 +101,10 @@ impl Store {
         let pages = PagesFile::open(&path)?;
         let header = read_header(&pages, &path)?;
         let (_, steps) = Journal::open(dir, header.store)?;
-        let durable = steps.iter().rev().find_map(|step| match step {
-            Step::Durable { pages_length } => Some(*pages_length),
-            _ => None,
+        let durable = steps.last();
+        let durable = durable.map_or(header.length, |Step::Durable { pages_length }| {
+            *pages_length
         });
-        let durable = durable.unwrap_or(header.length);
         let unfinished = dir.join("index.new");
         match std::fs::remove_file(&unfinished) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -141,14 +140,6 @@ impl Store {
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         self.index.pages_length
-    }
-
-    /// The journal: what has happened so far, and where to write on.
-    ///
-    /// # Errors
-    /// When it can't be read or is damaged.
-    pub fn journal(&self) -> Result<(Journal, Vec<Step>), StoreError> {
-        Journal::open(&self.dir, self.header.store)
     }
 
     /// The stored run that holds the page at `address`, or else the next one of that process.
