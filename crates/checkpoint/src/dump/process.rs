@@ -1,7 +1,7 @@
 //! What belongs to a process and not to one of its threads: signal actions, timers, limits, the fields of its memory.
 
 use super::files::Files;
-use super::{credentials, signals, threads, timers};
+use super::{calls, credentials, signals, threads, timers};
 use crate::error::{Error, Step};
 use crate::snapshot::{self, Process};
 use plimsoll_image::proto::{
@@ -151,8 +151,12 @@ pub(super) fn memory_fields(
     mm.mm_env_start = address(50);
     mm.mm_env_end = address(51);
     let auxv = root.read(format!("proc/{pid}/auxv"))?;
-    let (words, _) = auxv.as_chunks::<8>();
-    mm.mm_saved_auxv = words.iter().map(|word| u64::from_ne_bytes(*word)).collect();
+    let (pairs, _) = auxv.as_chunks::<16>();
+    // Up to AT_NULL: CRIU has room for no more.
+    let pairs = pairs.iter().take_while(|pair| !pair.starts_with(&[0; 8]));
+    mm.mm_saved_auxv = pairs
+        .flat_map(|pair| [calls::word(pair, 0), calls::word(pair, 1)])
+        .collect();
     mm.exe_file_id = files.program(root, pid)?;
     let status = root.read(format!("proc/{pid}/status"))?;
     mm.thp_disabled = Some(field(&status, b"THP_enabled") == Some(b"0"));
