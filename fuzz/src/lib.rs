@@ -33,6 +33,14 @@ use std::ffi::OsStr;
 use std::hint::black_box;
 use std::os::unix::ffi::OsStrExt;
 
+mod store;
+pub use store::{record, store};
+
+/// Answers of `sock_diag(7)`.
+pub fn netlink(bytes: &[u8]) {
+    black_box(plimsoll_proc::found::told_of(bytes));
+}
+
 /// What people are shown can't steer their terminal.
 fn assert_harmless(shown: &str) {
     assert!(!shown.chars().any(char::is_control), "{shown:?}");
@@ -146,12 +154,23 @@ pub fn oom_reports(bytes: &[u8]) {
     let verdicts = oom::explain(&report::reports(bytes));
     for verdict in &verdicts {
         assert_harmless(&verdict.headline);
-        verdict.quoted.iter().for_each(|quote| assert_harmless(&quote.text));
+        verdict
+            .quoted
+            .iter()
+            .for_each(|quote| assert_harmless(&quote.text));
         if let Some(memory) = &verdict.memory {
-            let owned: i128 = memory.owners.iter().map(|owner| i128::from(owner.bytes.get())).sum();
+            let owned: i128 = memory
+                .owners
+                .iter()
+                .map(|owner| i128::from(owner.bytes.get()))
+                .sum();
             let left = i128::from(memory.unattributed_bytes);
             let total = i128::from(memory.total_bytes.get());
-            assert!(owned + left == total || left == i128::from(i64::MIN) || owned > i128::from(i64::MAX));
+            assert!(
+                owned + left == total
+                    || left == i128::from(i64::MIN)
+                    || owned > i128::from(i64::MAX)
+            );
         }
     }
     for pair in verdicts.windows(2) {

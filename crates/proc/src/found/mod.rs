@@ -22,6 +22,8 @@ use plimsoll_units::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use live::{LookError, Search, look};
+#[cfg(fuzzing)]
+pub use sockets::told_of;
 
 /// Where a captured tree keeps what was found.
 pub const CAPTURED: &str = "plimsoll/found.json";

@@ -44,6 +44,19 @@ pub(super) fn look(
     }
 }
 
+/// How many sockets an answer of the kernel tells of, if every question is taken to be the one that was asked: for the
+/// fuzz target.
+#[cfg(fuzzing)]
+pub fn told_of(answer: &[u8]) -> usize {
+    let questions = questions();
+    let mut sockets = 0;
+    let _ = netlink::visit_all(answer, |payload| {
+        let told = questions.iter().filter_map(|asked| (asked.read)(payload));
+        sockets += told.count();
+    });
+    sockets
+}
+
 /// Families that the kernel would not tell about.
 type Refusals = Vec<(&'static str, Errno)>;
 

@@ -50,18 +50,25 @@ impl SockDiag {
             if got != length {
                 return Err(Errno::MSGSIZE);
             }
-            let mut rest = self.buffer.get(..got).unwrap_or_default();
-            while !rest.is_empty() {
-                let (message, behind) = Message::parse(rest).ok_or(Errno::BADMSG)?;
-                match message.kind {
-                    NLMSG_DONE => return status(message.payload),
-                    NLMSG_ERROR => return status(message.payload).and(Err(Errno::BADMSG)),
-                    _ => visit(message.payload),
-                }
-                rest = behind;
+            if visit_all(self.buffer.get(..got).unwrap_or_default(), &mut visit)? {
+                return Ok(());
             }
         }
     }
+}
+
+/// Visits the payloads of what came in at once; says whether that was the end of the dump.
+pub(super) fn visit_all(mut rest: &[u8], mut visit: impl FnMut(&[u8])) -> Result<bool, Errno> {
+    while !rest.is_empty() {
+        let (message, behind) = Message::parse(rest).ok_or(Errno::BADMSG)?;
+        match message.kind {
+            NLMSG_DONE => return status(message.payload).map(|()| true),
+            NLMSG_ERROR => return status(message.payload).and(Err(Errno::BADMSG)),
+            _ => visit(message.payload),
+        }
+        rest = behind;
+    }
+    Ok(false)
 }
 
 /// The error that a message reports, as a negative errno in its first word; 0 and none are no error.
