@@ -3,6 +3,8 @@
 //!
 //! A family shares a target, because its files look alike: what is interesting to one parser of it is to others.
 
+pub mod images;
+
 use plimsoll_cgroup::format::{FlatKeyed, Format, Pids, Words};
 use plimsoll_cgroup::mount::{Hierarchy, Version};
 use plimsoll_cgroup::sample::{self, Memory, MemoryV1, MemoryV2, Tree};
