@@ -4,7 +4,7 @@
 #
 #   sh oom.sh WAY...
 #
-# Wants `victim` for the way `order-3`, and two NUMA nodes for `cpuset`. After `panic` there is no kernel left.
+# Wants `victim` for the way `large-piece`, and two NUMA nodes for `cpuset`. After `panic` there is no kernel left.
 set -e
 mkdir -p /out
 
@@ -46,7 +46,7 @@ way_sysrq() {
     wait $! || true
 }
 
-way_order_3() {
+way_large_piece() {
     ip link set lo up
     # 6.1 lets a socket have 20 KiB for filters
     echo 1048576 > /proc/sys/net/core/optmem_max

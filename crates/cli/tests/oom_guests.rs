@@ -28,7 +28,7 @@ mod guests {
         ("global", "global", "tail"),
         ("group", "memcg_v2", "tail"),
         ("sysrq", "sysrq", "sleep"),
-        ("order-3", "global", "victim"),
+        ("large-piece", "global", "victim"),
     ];
 
     fn out_of_memory(kernel: &str) {
@@ -44,8 +44,8 @@ mod guests {
             assert_eq!(report["killed"][0]["name"], killed, "{way}");
             println!("{kernel} {way}: {}", report["headline"]);
         }
-        let order_3 = read_twice(out.path(), "order-3");
-        let zones = order_3["zones"].as_array().unwrap();
+        let large_piece = read_twice(out.path(), "large-piece");
+        let zones = large_piece["zones"].as_array().unwrap();
         let shattered = zones
             .iter()
             .find(|zone| zone["answer"] == "fragmented")

@@ -148,7 +148,7 @@ fn a_key_was_pressed() {
 
 #[test]
 fn a_piece_of_some_kib_with_more_than_100_mib_free() {
-    each("order-3", |verdict| {
+    each("large-piece", |verdict| {
         assert_eq!(verdict.class, Class::Global);
         let request = verdict.request.as_ref().unwrap();
         // on 6.12 a table of 16 KiB for the filter is the first that can't be had
