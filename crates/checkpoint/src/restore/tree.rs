@@ -6,46 +6,45 @@
 use super::crew::Crew;
 use crate::error::Error;
 use crate::snapshot::{DEAD, Process, Snapshot};
+use std::collections::VecDeque;
 
-/// Makes every process below the root.
+/// Makes every process below the root: parents before their children, however deep the tree is.
 pub(super) fn grow(crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
-    let Some(top) = snapshot.processes.first() else {
-        return Ok(());
-    };
-    branch(crew, snapshot, top)?;
+    let mut parents: VecDeque<&Process> = snapshot.processes.first().into_iter().collect();
+    while let Some(parent) = parents.pop_front() {
+        let children: Vec<&Process> = children(snapshot, parent).collect();
+        make_children(crew, parent, &children)?;
+        parents.extend(children);
+    }
     groups(crew, snapshot)?;
     zombies(crew, snapshot)
 }
 
-fn branch(crew: &mut Crew, snapshot: &Snapshot, process: &Process) -> Result<(), Error> {
-    let (pid, sid) = (process.pid(), process.node.sid);
-    let begins_session = sid == pid;
-    let children = || {
-        snapshot
-            .processes
-            .iter()
-            .filter(|child| child.node.ppid == pid && child.pid() != pid)
-    };
-    let within = |child: &Process| child.node.sid == pid || child.node.sid == child.pid();
-    if begins_session {
-        for child in children().filter(|child| !within(child)) {
-            make(crew, pid, child)?;
-        }
-        crew.member(pid)?
-            .leader
-            .call::<0>("begin a session in", libc::SYS_setsid, [])?;
-        for child in children().filter(|child| within(child)) {
-            make(crew, pid, child)?;
-        }
-    } else {
-        for child in children() {
-            make(crew, pid, child)?;
-        }
+fn children<'s>(snapshot: &'s Snapshot, parent: &Process) -> impl Iterator<Item = &'s Process> {
+    let pid = parent.pid();
+    let is_child = move |child: &&Process| child.node.ppid == pid && child.pid() != pid;
+    snapshot.processes.iter().filter(is_child)
+}
+
+fn make_children(crew: &mut Crew, parent: &Process, children: &[&Process]) -> Result<(), Error> {
+    let pid = parent.pid();
+    if parent.node.sid != pid {
+        return make_all(crew, pid, children);
     }
-    for child in children() {
-        branch(crew, snapshot, child)?;
-    }
-    Ok(())
+    let is_within = |child: &Process| child.node.sid == pid || child.node.sid == child.pid();
+    let (within, before): (Vec<&Process>, Vec<&Process>) =
+        children.iter().partition(|child| is_within(child));
+    make_all(crew, pid, &before)?;
+    crew.member(pid)?
+        .leader
+        .call::<0>("begin a session in", libc::SYS_setsid, [])?;
+    make_all(crew, pid, &within)
+}
+
+fn make_all(crew: &mut Crew, parent: u32, children: &[&Process]) -> Result<(), Error> {
+    children
+        .iter()
+        .try_for_each(|child| make(crew, parent, child))
 }
 
 fn make(crew: &mut Crew, parent: u32, child: &Process) -> Result<(), Error> {
