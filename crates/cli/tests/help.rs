@@ -20,6 +20,9 @@ fn help() {
       resume       Let parked processes run again, and bring their memory back
       parked       Show what is parked
       image        Look at checkpoint images, verify, convert and compare them
+      checkpoint   Write a process tree down, to start it again later
+      restore      Start a process tree again that was written down
+      criu         Take CRIU's command line, as this program does when it is called `criu`
       completions  Print a completion script for a shell
       man          Write the man pages into a directory
       help         Print this message or the help of the given subcommand(s)

@@ -39,10 +39,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// So much is advised at a time.
 const STEP_BYTES: u64 = 64 << 20;
 
-/// The memory of a process, by `smaps_rollup`. Nothing where it has ended.
+/// The memory of a process, by `smaps_rollup`. Nothing where it has ended, or where we may not look: that is an obstacle of
+/// its own ([`plimsoll_surgery::holds::Obstacle::Denied`]).
 fn usage(root: &Root, pid: u32) -> Result<plimsoll_proc::process::smaps::Usage, ParkError> {
     match root.read(format!("proc/{pid}/smaps_rollup")) {
-        Err(error) if error.is_gone() => Ok(Default::default()),
+        Err(error) if error.is_gone() || error.is_denied() => Ok(Default::default()),
         Err(error) => Err(error.into()),
         Ok(text) => Ok(smaps_rollup::parse(&text).unwrap_or_default()),
     }
