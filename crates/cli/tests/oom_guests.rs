@@ -14,46 +14,47 @@ mod guests {
     #[test]
     fn out_of_memory_on_6_1() {
         need!(Lab);
-        out_of_memory("6.1");
+        out_of_memory("6.1", &[ANY_KERNEL, &[LARGE_PIECE]].concat());
     }
 
     #[test]
     fn out_of_memory_on_6_12() {
         need!(Lab);
-        out_of_memory("6.12");
+        out_of_memory("6.12", ANY_KERNEL);
     }
 
     /// What the scene does, the kind that it is, and who is killed first.
-    const WAYS: [(&str, &str, &str); 4] = [
+    type Way = (&'static str, &'static str, &'static str);
+
+    const ANY_KERNEL: &[Way] = &[
         ("global", "global", "tail"),
         ("group", "memcg_v2", "tail"),
         ("sysrq", "sysrq", "sleep"),
-        ("large-piece", "global", "victim"),
     ];
 
-    fn out_of_memory(kernel: &str) {
+    /// On 6.12 the same victim mostly runs the whole guest out before a piece can't be had.
+    const LARGE_PIECE: Way = ("large-piece", "global", "victim");
+
+    fn out_of_memory(kernel: &str, ways: &[Way]) {
         let out = tempfile::tempdir().unwrap();
         let one_node = Guest {
             memory: Bytes::from_mib(768),
             ..guest(kernel)
         };
-        run(&one_node, &WAYS.map(|(way, ..)| way), out.path());
-        for (way, class, killed) in WAYS {
+        let names: Vec<&str> = ways.iter().map(|(way, ..)| *way).collect();
+        run(&one_node, &names, out.path());
+        for (way, class, killed) in ways {
             let report = read_twice(out.path(), way);
-            assert_eq!(report["class"], class, "{way}");
-            assert_eq!(report["killed"][0]["name"], killed, "{way}");
+            assert_eq!(report["class"], *class, "{way}");
+            assert_eq!(report["killed"][0]["name"], *killed, "{way}");
             println!("{kernel} {way}: {}", report["headline"]);
+            if *way == LARGE_PIECE.0 {
+                let zones = report["zones"].as_array().unwrap();
+                let shattered = zones.iter().find(|zone| zone["answer"] == "fragmented");
+                let free = shattered.unwrap()["free_bytes"].as_u64().unwrap();
+                assert!(free > 100 << 20, "{shattered:?}");
+            }
         }
-        let large_piece = read_twice(out.path(), "large-piece");
-        let zones = large_piece["zones"].as_array().unwrap();
-        let shattered = zones
-            .iter()
-            .find(|zone| zone["answer"] == "fragmented")
-            .unwrap();
-        assert!(
-            shattered["free_bytes"].as_u64().unwrap() > 100 << 20,
-            "{shattered}"
-        );
 
         let two_nodes = Guest {
             memory: Bytes::from_mib(512),
