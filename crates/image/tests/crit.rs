@@ -179,7 +179,7 @@ fn ours(image: &[u8], kind: Kind) -> Value {
 
 #[test]
 fn every_kind_with_every_field() {
-    need!(Program("crit"));
+    need!(Crit);
     let mut known = 0;
     for kind in Kind::ALL {
         let Some(image) = image(*kind) else {
@@ -196,7 +196,7 @@ fn every_kind_with_every_field() {
 
 #[test]
 fn a_message_queue() {
-    need!(Program("crit"));
+    need!(Crit);
     let mut writer = Writer::new(Vec::new(), Kind::IpcMsg).unwrap();
     let mut queue = filled(&dynamic::descriptor("ipc_msg_entry").unwrap(), 2);
     queue.set_field_by_name("qnum", Field::U32(2));

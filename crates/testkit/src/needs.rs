@@ -44,6 +44,8 @@ pub enum Need {
     Program(&'static str),
     /// The distribution's Python with numpy: `/usr/bin/python3`, whatever comes first on `PATH`.
     Numpy,
+    /// CRIU's `crit`, as young as the images: the one of 3.17 can't even tell its version.
+    Crit,
     /// This much memory that can be had without swapping (`MemAvailable`).
     MemoryFree(Bytes),
     /// A lab guest can be started: the emulator, and the tools that fetch and unpack its kernel.
@@ -67,6 +69,7 @@ impl fmt::Display for Need {
             Self::Kpageflags => "kpageflags",
             Self::Program(name) => return write!(f, "program:{name}"),
             Self::Numpy => "numpy",
+            Self::Crit => "crit",
             Self::MemoryFree(_) => "memory-free",
             Self::Lab => "lab",
         })

@@ -25,6 +25,7 @@ pub(crate) fn lack(need: &Need) -> Option<String> {
         Need::Kpageflags => unreadable("/proc/kpageflags"),
         Need::Program(name) => no_program(name),
         Need::Numpy => no_numpy(),
+        Need::Crit => no_crit(),
         Need::MemoryFree(wanted) => {
             let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
             too_little(available(&meminfo), *wanted)
@@ -119,6 +120,12 @@ fn no_program(name: &str) -> Option<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     (!std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
         .then(|| format!("{name} is not on PATH"))
+}
+
+fn no_crit() -> Option<String> {
+    let tells = std::process::Command::new("crit").arg("--version").output();
+    let tells = tells.is_ok_and(|output| output.status.success());
+    (!tells).then(|| "no crit on PATH that tells its version (CRIU 4.0 and later)".to_owned())
 }
 
 fn no_numpy() -> Option<String> {
