@@ -71,12 +71,7 @@ fn killed_while_shared_pages_leave_it_can_be_taken_up() {
         let (theatre, victim) = family();
         let killed = theatre.run(Verb::Park, &victim, Some(step));
         assert!(!killed.success(), "{step} was not reached");
-        std::thread::sleep(Duration::from_millis(30));
-        theatre.resume_if_parked(&victim);
-        theatre.assert_clean(&victim);
-        victim
-            .end()
-            .unwrap_or_else(|error| panic!("{step}: {error}"));
+        theatre.assert_taken_up(victim, step);
     }
 }
 

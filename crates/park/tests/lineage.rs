@@ -35,13 +35,7 @@ fn heirs_wait_for_the_next_pager() {
     for step in BIRTH {
         let (theatre, victim) = (Theatre::new(), Victim::start("lineage").unwrap());
         killed_at(&theatre, &victim, step);
-        // Who touches what is absent waits.
-        std::thread::sleep(Duration::from_millis(30));
-        theatre.resume_if_parked(&victim);
-        theatre.assert_clean(&victim);
-        victim
-            .end()
-            .unwrap_or_else(|error| panic!("{step}: {error}"));
+        theatre.assert_taken_up(victim, step);
     }
 }
 
@@ -52,12 +46,7 @@ fn an_heir_with_a_descriptor_of_its_own_needs_no_guardian() {
         let (theatre, victim) = (Theatre::new(), Victim::start("heir").unwrap());
         killed_at(&theatre, &victim, step);
         theatre.kill_guardian();
-        std::thread::sleep(Duration::from_millis(30));
-        theatre.resume_if_parked(&victim);
-        theatre.assert_clean(&victim);
-        victim
-            .end()
-            .unwrap_or_else(|error| panic!("{step}: {error}"));
+        theatre.assert_taken_up(victim, step);
     }
 }
 

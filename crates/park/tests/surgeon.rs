@@ -104,6 +104,17 @@ impl Theatre {
         surgeon.wait().unwrap();
     }
 
+    /// What a kill at `step` left can be taken up: the victim ends well, and nothing is left over.
+    pub(crate) fn assert_taken_up(&self, victim: Victim, step: &str) {
+        // It may run on meanwhile, or wait for what is absent.
+        std::thread::sleep(Duration::from_millis(30));
+        self.resume_if_parked(&victim);
+        self.assert_clean(&victim);
+        victim
+            .end()
+            .unwrap_or_else(|error| panic!("{step}: {error}"));
+    }
+
     /// SIGKILL to the guardian of the newest session, where there is one.
     pub(crate) fn kill_guardian(&self) -> bool {
         let trees = std::fs::read_dir(self.dir.path().join("run/parked")).unwrap();

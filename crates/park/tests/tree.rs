@@ -105,13 +105,7 @@ fn killed_at_any_step_of_parking_it_can_be_taken_up() {
         let (theatre, victim) = memory();
         let killed = theatre.run(Verb::Park, &victim, Some(step));
         assert!(!killed.success(), "{step} was not reached");
-        // It may run on meanwhile, or wait.
-        std::thread::sleep(Duration::from_millis(30));
-        theatre.resume_if_parked(&victim);
-        theatre.assert_clean(&victim);
-        victim
-            .end()
-            .unwrap_or_else(|error| panic!("{step}: {error}"));
+        theatre.assert_taken_up(victim, step);
     }
 }
 
@@ -125,12 +119,7 @@ fn killed_at_any_step_of_resuming_it_can_be_taken_up() {
         if step != "forgotten" {
             assert!(!killed.success(), "{step} was not reached");
         }
-        std::thread::sleep(Duration::from_millis(30));
-        theatre.resume_if_parked(&victim);
-        theatre.assert_clean(&victim);
-        victim
-            .end()
-            .unwrap_or_else(|error| panic!("{step}: {error}"));
+        theatre.assert_taken_up(victim, step);
     }
 }
 
