@@ -277,7 +277,7 @@ fn a_signal_that_nobody_takes_does_not_wake() {
 fn time_wakes_a_long_sleep_and_a_timer_but_no_tick_does() {
     need!(Root, Userfaultfd, Program("python3"));
     let theatre = Theatre::new();
-    // A parked one, ticking, beside each.
+    // A parked one, ticking, beside them.
     let (reader, mut writer) = pipe();
     let ticks =
         "ticker = epoll((0, IN))\nwhile not ticker.poll(0.1): pass\nsay('woke'); time.sleep(60)";
@@ -285,21 +285,24 @@ fn time_wakes_a_long_sleep_and_a_timer_but_no_tick_does() {
     theatre.park_to_wake(&ticker);
     let waits = theatre.record_of(ticker.pid()).unwrap().waits;
     assert_eq!((waits.housekeeping_ms, waits.deadline), (Some(100), None));
-    for sleep in [
+    let sleeps = [
         "time.sleep(12)",
         "select.select([], [], [], 12)",
         "libc.poll(None, 0, 12000)",
         "epoll((timerfd(4), IN)).poll()",
-    ] {
-        println!("{sleep}");
+    ];
+    let mut sleepers = sleeps.map(|sleep| {
         let begun = format!("before = time.monotonic(); {sleep}\n");
         let after = "say('woke' if time.monotonic() - before >= 3.9 else 'early'); time.sleep(60)";
-        let mut sleeper = Sleeper::start(&(begun + after), Stdio::null());
+        let sleeper = Sleeper::start(&(begun + after), Stdio::null());
         theatre.park_to_wake(&sleeper);
-        theatre.watch(None).unwrap();
-        assert_eq!(sleeper.word(), "woke");
-        assert!(theatre.record_of(ticker.pid()).is_some(), "a tick woke it");
+        sleeper
+    });
+    theatre.watch(None).unwrap();
+    for (sleep, sleeper) in sleeps.iter().zip(&mut sleepers) {
+        assert_eq!(sleeper.word(), "woke", "{sleep}");
     }
+    assert!(theatre.record_of(ticker.pid()).is_some(), "a tick woke it");
     writer.write_all(b"x").unwrap();
     assert_eq!(ticker.word(), "woke");
     theatre.until_unwatched();

@@ -1,12 +1,12 @@
 //! Where the threads of a tree are while they still run: what a stop hides.
 //!
 //! A call that was interrupted before is a `restart_syscall(2)` in a thread's registers, whatever it was; the
-//! kernel function that it sleeps in tells (`/proc/PID/task/TID/wchan`, `proc_pid_wchan(5)`). And how long a thread
-//! has slept is how long ago it last ran: `se.exec_start` of `/proc/PID/task/TID/sched`, a clock that only that file
-//! shows, so that ours is read beside it. Both are gone once the thread has been woken to be stopped.
+//! kernel function that it sleeps in tells (`/proc/PID/task/TID/wchan`, `proc_pid_wchan(5)`). That and how long it
+//! has slept are gone once the thread has been woken to be stopped.
 
 use super::call;
-use plimsoll_proc::text::{hex, lines, number, words};
+use super::slept::slept_ns;
+use plimsoll_proc::text::{hex, number, words};
 use plimsoll_proc::{ReadError, Root};
 use plimsoll_surgery::stop::Asleep;
 use plimsoll_surgery::tree::{Extent, members, threads};
@@ -71,15 +71,10 @@ fn look_at(root: &Root, task: &str) -> Option<Seen> {
     let number = restarts.unwrap_or(found.number);
     let meant = Syscall { number, ..found };
     let matters = call::counts_from_its_beginning(&meant);
-    let slept_ns = matters.then(|| {
-        let last_ran = last_ran_ns(&root.read(format!("{task}/sched")).ok()?)?;
-        let now = last_ran_ns(&root.read("proc/thread-self/sched").ok()?)?;
-        Some(now.saturating_sub(last_ran))
-    });
     Some(Seen {
         asleep: (found, stack_pointer),
         restarts,
-        slept_ns: slept_ns.flatten(),
+        slept_ns: matters.then(|| slept_ns(root, task)).flatten(),
     })
 }
 
@@ -100,16 +95,6 @@ fn sleep(text: &[u8]) -> Option<(Syscall, u64)> {
     Some((call, word()?))
 }
 
-/// `se.exec_start`, printed in milliseconds with six digits behind the point, in nanoseconds.
-fn last_ran_ns(text: &[u8]) -> Option<u64> {
-    let line = lines(text).find(|line| line.starts_with(b"se.exec_start"))?;
-    let value = words(line).last()?;
-    let point = value.iter().position(|byte| *byte == b'.')?;
-    let (milliseconds, fraction) = value.split_at_checked(point)?;
-    let nanoseconds = number(fraction.get(1..7)?)?;
-    Some(number(milliseconds)?.checked_mul(1_000_000)? + nanoseconds)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,19 +110,5 @@ mod tests {
         assert_eq!(sleep(b"running\n"), None);
         assert_eq!(sleep(b"-1 0x7ffe5c75e978 0x7fccb8302503\n"), None);
         assert_eq!(sleep(b"0 0x1\n"), None);
-    }
-
-    #[test]
-    fn when_a_thread_last_ran() {
-        let text = b"sleep (12511, #threads: 1)\n---\nse.exec_start                                :      12791363.666053\nse.vruntime : 1.5\n";
-        assert_eq!(last_ran_ns(text), Some(12_791_363_666_053));
-        assert_eq!(last_ran_ns(b"se.exec_start : 1"), None);
-        assert_eq!(last_ran_ns(b""), None);
-    }
-
-    #[test]
-    fn our_own_clock_is_there() {
-        let text = Root::live().read("proc/thread-self/sched").unwrap();
-        assert!(last_ran_ns(&text).is_some());
     }
 }

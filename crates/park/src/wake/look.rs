@@ -58,16 +58,16 @@ impl Waits {
     /// Takes in when a sleep ends that has lasted for so long.
     fn end(&mut self, ends: Ends, slept_ns: u64) {
         let now_ns = Clock::Monotonic.now_ns();
-        let (left_ns, deadline) = match ends {
+        let (whole_ns, deadline) = match ends {
             Ends::Never => return,
-            Ends::At(at) => (nanoseconds(at.left()), at),
-            Ends::Left(left_ns) => (left_ns, from(now_ns, left_ns)),
+            Ends::At(at) => (nanoseconds(at.left()).saturating_add(slept_ns), at),
+            Ends::Left(left_ns) => (left_ns.saturating_add(slept_ns), from(now_ns, left_ns)),
+            // One that is over, of a thread that has not run since, was no longer for that.
             Ends::Whole(whole_ns) => {
                 let left_ns = whole_ns.saturating_sub(slept_ns);
-                (left_ns, from(now_ns, left_ns))
+                (whole_ns, from(now_ns, left_ns))
             }
         };
-        let whole_ns = left_ns.saturating_add(slept_ns);
         if whole_ns < nanoseconds(HOUSEKEEPING) {
             let whole_ms = whole_ns / 1_000_000;
             let shortest = self.housekeeping_ms.unwrap_or(u64::MAX);
@@ -187,6 +187,7 @@ mod tests {
         waits.end(Ends::Never, 0);
         assert_eq!(waits, Waits::default());
         waits.end(Ends::Whole(100_000_000), 0);
+        waits.end(Ends::Whole(200_000_000), seconds(30));
         waits.end(Ends::Whole(seconds(9)), seconds(8));
         assert_eq!((waits.housekeeping_ms, waits.deadline), (Some(100), None));
         waits.end(Ends::Whole(seconds(3600)), seconds(600));

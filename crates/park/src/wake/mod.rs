@@ -25,6 +25,7 @@ mod epoll;
 mod launch;
 mod look;
 mod pending;
+mod slept;
 mod watch;
 mod words;
 
