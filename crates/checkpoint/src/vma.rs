@@ -51,3 +51,8 @@ pub(crate) const ADVICE: [(VmFlag, i32); 8] = [
     (VmFlag::DONTDUMP, libc::MADV_DONTDUMP),
     (VmFlag::WIPEONFORK, libc::MADV_WIPEONFORK),
 ];
+
+/// Advice that changes what a child is born with: given once all children are there.
+pub(crate) fn unseen_by_children() -> u64 {
+    1 << libc::MADV_DONTFORK | 1 << libc::MADV_WIPEONFORK
+}

@@ -3,4 +3,5 @@
 
 mod both_ways;
 mod failing;
+mod sharing;
 mod tree;

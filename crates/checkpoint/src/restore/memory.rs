@@ -2,6 +2,7 @@
 
 use super::crew::Member;
 use super::files::Files;
+use super::inherited::{Inherited, span};
 use super::kernel_mappings::KernelMapping;
 use super::space::{move_kernel_mappings, word};
 use super::task::Task;
@@ -9,7 +10,7 @@ use super::transport::Transport;
 use crate::error::{Error, Step};
 use crate::set::Reading;
 use crate::snapshot::Process;
-use crate::vma::{Status, has_pages, status};
+use crate::vma::{Status, has_pages, status, unseen_by_children};
 use plimsoll_image::pagemap::{PE_PRESENT, PageSpan, Pagemap};
 use plimsoll_image::proto::{MmEntry, VmaEntry};
 use plimsoll_image::{Entry, Kind, proto::PagemapEntry};
@@ -23,10 +24,12 @@ use std::os::unix::fs::FileExt;
 /// How much is read before it is written.
 const BUFFER_BYTES: usize = 4 << 20;
 
-/// Gives a process its memory.
+/// Gives a process its memory. What it is born with of its parent's (`parent`: whose, and which) it keeps where it had the
+/// same, so that pages that both had since their `fork(2)` are shared again.
 pub(super) fn fill(
     member: &mut Member,
     process: &Process,
+    parent: Option<&Process>,
     set: &Reading,
     transport: &Transport,
     files: &mut Files<'_>,
@@ -35,8 +38,16 @@ pub(super) fn fill(
     let Some(mm) = &process.mm else {
         return Ok(());
     };
+    let inherited = match parent.and_then(|parent| parent.mm.as_ref()) {
+        Some(parent) => Inherited::of(parent, mm),
+        None => Inherited::default(),
+    };
     let socket = member.socket;
     let task = &mut member.leader;
+    for span in &inherited.unused {
+        let args = [span.start, span.len()];
+        task.call("unmap inherited memory of", libc::SYS_munmap, args)?;
+    }
     move_kernel_mappings(task, &kernel_mappings(mm))?;
     let pages = Pages::open(set, process.pid(), page_size)?;
     let mut mapping = Mapping {
@@ -48,21 +59,45 @@ pub(super) fn fill(
     let mut reprotect = Vec::new();
     for vma in mm.vmas.iter().filter(|vma| is_made(vma)) {
         let written = has_pages(vma) && pages.any_within(vma);
-        mapping.make(task, vma, written)?;
-        advise(task, vma)?;
-        if written && vma.prot & WRITE == 0 {
+        let opened = if written { vma.prot | WRITE } else { vma.prot };
+        if inherited.keeps(vma) {
+            protect(task, vma, opened)?;
+        } else {
+            mapping.make(task, vma, opened)?;
+            advise(task, vma, !unseen_by_children())?;
+        }
+        if opened != vma.prot {
             reprotect.push(vma);
         }
     }
     mapping.close_last(task)?;
-    pages.write(task, mm)?;
-    for vma in reprotect {
-        let args = [vma.start, vma.end - vma.start, vma.prot.into()];
-        task.call("protect memory of", libc::SYS_mprotect, args)?;
+    match parent.filter(|_| inherited.kept().next().is_some()) {
+        Some(parent) => {
+            let theirs = Pages::open(set, parent.pid(), page_size)?;
+            pages.drop_those_of(&theirs, &inherited, task)?;
+            pages.write(task, mm, Some((&theirs, &inherited)))?;
+        }
+        None => pages.write(task, mm, None)?,
     }
+    reprotect
+        .into_iter()
+        .try_for_each(|vma| protect(task, vma, vma.prot))
+}
+
+/// What is left to do once all children are born: advice that would keep memory from them, locks, guard pages.
+pub(super) fn finish(task: &mut Task, mm: &MmEntry) -> Result<(), Error> {
     for vma in &mm.vmas {
-        finish(task, vma)?;
+        if is_made(vma) {
+            advise(task, vma, unseen_by_children())?;
+        }
+        lock_or_guard(task, vma)?;
     }
+    Ok(())
+}
+
+fn protect(task: &mut Task, vma: &VmaEntry, protection: u32) -> Result<(), Error> {
+    let args = [vma.start, vma.end - vma.start, protection.into()];
+    task.call("protect memory of", libc::SYS_mprotect, args)?;
     Ok(())
 }
 
@@ -82,7 +117,7 @@ fn kernel_mappings(mm: &MmEntry) -> Vec<KernelMapping> {
 }
 
 /// The others are the kernel's, or no mappings.
-fn is_made(vma: &VmaEntry) -> bool {
+pub(super) fn is_made(vma: &VmaEntry) -> bool {
     let none = Status::VSYSCALL | Status::VDSO | Status::VVAR | Status::GUARD | Status::UPROBES;
     !status(vma).intersects(none)
 }
@@ -97,7 +132,7 @@ struct Mapping<'m, 's> {
 }
 
 impl Mapping<'_, '_> {
-    fn make(&mut self, task: &mut Task, vma: &VmaEntry, written: bool) -> Result<(), Error> {
+    fn make(&mut self, task: &mut Task, vma: &VmaEntry, protection: u32) -> Result<(), Error> {
         let status = status(vma);
         let of_file =
             status.intersects(Status::FILE_PRIVATE | Status::FILE_SHARED | Status::ANON_SHARED);
@@ -117,7 +152,6 @@ impl Mapping<'_, '_> {
         if of_file {
             flags &= !word(libc::MAP_ANONYMOUS);
         }
-        let protection = u64::from(if written { vma.prot | WRITE } else { vma.prot });
         let length = vma.end.checked_sub(vma.start).filter(|length| *length > 0);
         let length = length.ok_or_else(|| {
             Error::inconsistent(format!(
@@ -126,7 +160,7 @@ impl Mapping<'_, '_> {
             ))
         })?;
         let fd = file.map_or(u64::MAX, u64::from);
-        let args = [vma.start, length, protection, flags, fd, vma.pgoff];
+        let args = [vma.start, length, protection.into(), flags, fd, vma.pgoff];
         task.call("map memory of", libc::SYS_mmap, args)?;
         Ok(())
     }
@@ -152,8 +186,8 @@ impl Mapping<'_, '_> {
     }
 }
 
-fn advise(task: &mut Task, vma: &VmaEntry) -> Result<(), Error> {
-    let bits = vma.madv.unwrap_or(0);
+fn advise(task: &mut Task, vma: &VmaEntry, which: u64) -> Result<(), Error> {
+    let bits = vma.madv.unwrap_or(0) & which;
     for advice in (0..64u64).filter(|advice| bits >> advice & 1 == 1) {
         let args = [vma.start, vma.end - vma.start, advice];
         task.call("advise about memory of", libc::SYS_madvise, args)?;
@@ -161,8 +195,7 @@ fn advise(task: &mut Task, vma: &VmaEntry) -> Result<(), Error> {
     Ok(())
 }
 
-/// What can only be done once the pages are there: locks and guard pages.
-fn finish(task: &mut Task, vma: &VmaEntry) -> Result<(), Error> {
+fn lock_or_guard(task: &mut Task, vma: &VmaEntry) -> Result<(), Error> {
     let range = [vma.start, vma.end.saturating_sub(vma.start)];
     if status(vma).contains(Status::GUARD) {
         const MADV_GUARD_INSTALL: u64 = 102;
@@ -181,6 +214,8 @@ fn finish(task: &mut Task, vma: &VmaEntry) -> Result<(), Error> {
 /// The stored pages of a process or an object.
 pub(super) struct Pages {
     entries: Vec<Entry<PagemapEntry>>,
+    /// Where in the file each of them begins.
+    offsets: Vec<u64>,
     file: Option<File>,
     page_size: PageSize,
 }
@@ -201,6 +236,7 @@ impl Pages {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self {
                     entries: Vec::new(),
+                    offsets: Vec::new(),
                     file: None,
                     page_size,
                 });
@@ -214,7 +250,14 @@ impl Pages {
         } else {
             Some(set.open(Kind::Pages, map.head.pages_id)?)
         };
+        let mut next = 0;
+        let offset = |entry: &Entry<PagemapEntry>| {
+            let offset = next;
+            next += entry.pages().saturating_mul(page_size.get());
+            offset
+        };
         Ok(Self {
+            offsets: map.entries.iter().map(offset).collect(),
             entries: map.entries,
             file,
             page_size,
@@ -265,19 +308,93 @@ impl Pages {
         Ok(())
     }
 
-    /// Writes all pages; those of the vdso are compared, since it is the running kernel's.
-    fn write(&self, task: &Task, mm: &MmEntry) -> Result<(), Error> {
+    /// The stored bytes from an address on, at most those of its run; none where that page is not stored.
+    fn read(&self, address: u64, into: &mut [u8]) -> Result<usize, Error> {
+        let after = |entry: &Entry<PagemapEntry>| entry.vaddr <= address;
+        let place = self.entries.partition_point(after);
+        let Some(place) = place.checked_sub(1) else {
+            return Ok(0);
+        };
+        let (Some(entry), Some(offset)) = (self.entries.get(place), self.offsets.get(place)) else {
+            return Ok(0);
+        };
+        let left = self.end(entry).saturating_sub(address);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(into.len());
+        let into = into.get_mut(..length).unwrap_or_default();
+        if let Some(file) = self.file.as_ref().filter(|_| length > 0) {
+            file.read_exact_at(into, offset + (address - entry.vaddr))
+                .map_err(|source| Error::file("read", "pages", source))?;
+        }
+        Ok(length)
+    }
+
+    /// Drops what a child has of its parent's pages and did not have.
+    fn drop_those_of(
+        &self,
+        theirs: &Self,
+        inherited: &Inherited<'_>,
+        task: &mut Task,
+    ) -> Result<(), Error> {
+        let mut gone: Vec<Span> = Vec::new();
+        for kept in inherited.kept() {
+            for span in theirs.within(kept) {
+                let mut at = span.start;
+                for ours in self.within(span) {
+                    gone.push(Span {
+                        start: at,
+                        end: ours.start,
+                    });
+                    at = ours.end;
+                }
+                gone.push(Span {
+                    start: at,
+                    end: span.end,
+                });
+            }
+        }
+        for span in gone.into_iter().filter(|span| !span.is_empty()) {
+            const DONTNEED: u64 = libc::MADV_DONTNEED.unsigned_abs() as u64;
+            let args = [span.start, span.len(), DONTNEED];
+            task.call("drop inherited pages of", libc::SYS_madvise, args)?;
+        }
+        Ok(())
+    }
+
+    /// What is stored of a range.
+    fn within(&self, range: Span) -> impl Iterator<Item = Span> {
+        let ends_before = move |entry: &Entry<PagemapEntry>| self.end(entry) <= range.start;
+        let first = self.entries.partition_point(ends_before);
+        let rest = self.entries.get(first..).unwrap_or_default();
+        rest.iter()
+            .take_while(move |entry| entry.vaddr < range.end)
+            .filter_map(move |entry| {
+                let span = Span {
+                    start: entry.vaddr,
+                    end: self.end(entry),
+                };
+                span.intersection(range)
+            })
+    }
+
+    /// Writes all pages; those of the vdso are compared, since it is the running kernel's, and so are those that are there
+    /// already, since writing them would end their sharing.
+    fn write(
+        &self,
+        task: &Task,
+        mm: &MmEntry,
+        inherited: Option<(&Self, &Inherited<'_>)>,
+    ) -> Result<(), Error> {
         let vdso = mm
             .vmas
             .iter()
             .find(|vma| status(vma).contains(Status::VDSO));
-        let vdso = vdso.map_or(Span::new(0, 0), |vma| Span {
-            start: vma.start,
-            end: vma.end,
-        });
+        let vdso = vdso.map_or(Span::new(0, 0), span);
         self.for_each(|at, bytes| {
             if !vdso.contains(at) {
-                return task.write(at, bytes);
+                return match inherited {
+                    Some((theirs, inherited)) => self.write_new(task, at, bytes, theirs, inherited),
+                    None => task.write(at, bytes),
+                };
             }
             let mut present = vec![0; bytes.len()];
             task.read(at, &mut present)?;
@@ -286,5 +403,50 @@ impl Pages {
             }
             Err(Step::new("use the vdso of another kernel in", task.tid).errno(Errno::NOTSUP))
         })
+    }
+
+    /// Writes what is not there already.
+    fn write_new(
+        &self,
+        task: &Task,
+        at: u64,
+        bytes: &[u8],
+        theirs: &Self,
+        inherited: &Inherited<'_>,
+    ) -> Result<(), Error> {
+        let page = usize::try_from(self.page_size.get()).unwrap_or(usize::MAX);
+        let mut parents = vec![0; bytes.len()];
+        let mut done = 0;
+        // Pages that differ, not written yet.
+        let mut begun = 0;
+        while done < bytes.len() {
+            let address = at + done as u64;
+            let rest = parents.get_mut(done..).unwrap_or_default();
+            let same_mapping = inherited.at(address).is_some();
+            let length = if same_mapping {
+                theirs.read(address, rest)?
+            } else {
+                0
+            };
+            if length == 0 {
+                done += page;
+                continue;
+            }
+            for start in (done..done + length).step_by(page) {
+                let range = start..start + page;
+                if bytes.get(range.clone()) == parents.get(range) {
+                    let different = bytes.get(begun..start).unwrap_or_default();
+                    if !different.is_empty() {
+                        task.write(at + begun as u64, different)?;
+                    }
+                    begun = start + page;
+                }
+            }
+            done += length;
+        }
+        match bytes.get(begun..).filter(|rest| !rest.is_empty()) {
+            Some(rest) => task.write(at + begun as u64, rest),
+            None => Ok(()),
+        }
     }
 }

@@ -14,6 +14,7 @@ mod check;
 mod credentials;
 mod crew;
 mod files;
+mod inherited;
 mod kernel_mappings;
 mod memory;
 mod process;
@@ -73,15 +74,16 @@ impl Restore<'_> {
         let mut files = Files::new(&snapshot, &set, page_size);
         let mut crew = Crew::begin(&snapshot, top, self.kinship, &transport, page_size)?;
         fault_point("begun");
-        tree::grow(&mut crew, &snapshot)?;
+        tree::grow(&mut crew, &snapshot, |member, process, parent| {
+            memory::fill(
+                member, process, parent, &set, &transport, &mut files, page_size,
+            )
+        })?;
         fault_point("grown");
-        for process in snapshot
-            .processes
-            .iter()
-            .filter(|process| process.mm.is_some())
-        {
+        for process in &snapshot.processes {
+            let Some(mm) = &process.mm else { continue };
             let member = crew.member(process.pid())?;
-            memory::fill(member, process, &set, &transport, &mut files, page_size)?;
+            memory::finish(&mut member.leader, mm)?;
             threads::make(member, process)?;
         }
         fault_point("filled");

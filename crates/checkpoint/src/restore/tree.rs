@@ -1,17 +1,29 @@
 //! Who is whose child: processes with their old pids, sessions, groups, zombies.
 //!
-//! Each child is made by its parent. A session is only inherited or begun, so children of the session that a process had
+//! Each child is made by its parent, once that has its memory, which the child is born with. A session is only inherited or begun, so children of the session that a process had
 //! before it began its own are made before it does that. Groups come when all are there.
 
-use super::crew::Crew;
+use super::crew::{Crew, Member};
 use crate::error::Error;
 use crate::snapshot::{DEAD, Process, Snapshot};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-/// Makes every process below the root: parents before their children, however deep the tree is.
-pub(super) fn grow(crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
+/// Makes every process below the root: parents before their children, however deep the tree is. `fill` gives a process
+/// (its parent comes with it) its memory.
+pub(super) fn grow(
+    crew: &mut Crew,
+    snapshot: &Snapshot,
+    mut fill: impl FnMut(&mut Member, &Process, Option<&Process>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let by_pid: BTreeMap<u32, &Process> = snapshot
+        .processes
+        .iter()
+        .map(|process| (process.pid(), process))
+        .collect();
     let mut parents: VecDeque<&Process> = snapshot.processes.first().into_iter().collect();
     while let Some(parent) = parents.pop_front() {
+        let grandparent = by_pid.get(&parent.node.ppid).copied();
+        fill(crew.member(parent.pid())?, parent, grandparent)?;
         let children: Vec<&Process> = children(snapshot, parent).collect();
         make_children(crew, parent, &children)?;
         parents.extend(children);
