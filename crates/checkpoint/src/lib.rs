@@ -14,6 +14,7 @@ mod obstacle;
 mod registers;
 mod restore;
 mod set;
+mod sharing;
 mod snapshot;
 mod socket_options;
 mod vma;

@@ -141,7 +141,7 @@ impl Dump<'_> {
         let mut memory = memory::Memory::new(set, page_size);
         let nodes = tree::nodes(self.root, self.pid, stopped)?;
         let objects = tree::Objects::of(&nodes)?;
-        objects.refuse_shared()?;
+        objects.refuse_shared(&nodes)?;
         for node in nodes {
             let mut process = Process {
                 node: node.entry,

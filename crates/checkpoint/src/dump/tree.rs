@@ -118,8 +118,9 @@ impl Objects {
         Ok(Self { ids })
     }
 
-    /// Processes that share memory, a descriptor table, a working directory or handlers can't be made again yet.
-    pub(super) fn refuse_shared(&self) -> Result<(), Error> {
+    /// Processes that share memory or handlers can't be made again yet, nor such as share something with others that their
+    /// parents don't.
+    pub(super) fn refuse_shared(&self, nodes: &[Node]) -> Result<(), Error> {
         const NAMES: [&str; 4] = [
             "its memory",
             "its descriptor table",
@@ -127,17 +128,18 @@ impl Objects {
             "its signal handlers",
         ];
         let mut obstacles = Vec::new();
-        for (kind, name) in NAMES.into_iter().enumerate() {
-            let mut seen = std::collections::BTreeSet::new();
-            for (pid, ids) in &self.ids {
-                if !ids.get(kind).is_none_or(|id| seen.insert(*id)) {
-                    let what = format!("it shares {name} with another process");
-                    obstacles.push(crate::Obstacle::new(
-                        *pid,
-                        what,
-                        "none yet: checkpoint it with CRIU",
-                    ));
-                }
+        for (kind, (what, name)) in KINDS.into_iter().zip(NAMES).enumerate() {
+            let inherits = matches!(what, Shared::Descriptors | Shared::Fs);
+            let holder = |node: &Node| {
+                let parent = if inherits { node.entry.ppid } else { 0 };
+                let ids = self.ids.get(&node.pid)?;
+                Some((node.pid, parent, *ids.get(kind)?))
+            };
+            let holders: Vec<_> = nodes.iter().filter_map(holder).collect();
+            for pid in crate::sharing::strangers(&holders) {
+                let what = format!("it shares {name} with another process");
+                let remedy = "none yet: checkpoint it with CRIU";
+                obstacles.push(crate::Obstacle::new(pid, what, remedy));
             }
         }
         if obstacles.is_empty() {

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::obstacle::Obstacle;
 use crate::registers;
+use crate::sharing::strangers;
 use crate::snapshot::{DEAD, Process, Snapshot};
 use crate::vma::{Status, status};
 use plimsoll_image::proto::FdTypes;
@@ -24,6 +25,13 @@ const MADE: [FdTypes; 10] = [
     FdTypes::Unixsk,
 ];
 
+/// What children may share with their parents, by its number in the images.
+type Shared = (&'static str, fn(&Process) -> u32);
+const SHARED: [Shared; 2] = [
+    ("its descriptor table", |process| process.ids.files_id),
+    ("its working directory", |process| process.ids.fs_id),
+];
+
 /// Everything that stands in the way; else the pid of the root.
 pub(super) fn all(snapshot: &Snapshot) -> Result<u32, Error> {
     let Some(top) = snapshot.processes.first() else {
@@ -33,6 +41,19 @@ pub(super) fn all(snapshot: &Snapshot) -> Result<u32, Error> {
     let pids: BTreeSet<u32> = snapshot.processes.iter().map(Process::pid).collect();
     for process in &snapshot.processes {
         of_process(process, &pids, (top.pid(), top.node.sid), &mut obstacles);
+    }
+    for (name, id) in SHARED {
+        let living = snapshot
+            .processes
+            .iter()
+            .filter(|process| process.mm.is_some());
+        let holders: Vec<_> = living
+            .map(|process| (process.pid(), process.node.ppid, id(process)))
+            .collect();
+        for pid in strangers(&holders) {
+            let what = format!("it shares {name} with another process than its parent");
+            obstacles.push(Obstacle::new(pid, what, "none yet"));
+        }
     }
     for table in snapshot.tables.values() {
         for descriptor in table {

@@ -5,6 +5,7 @@ use super::task::{SCRATCH_BYTES, Scratch, Task};
 use super::transport::Transport;
 use crate::error::{Error, Step};
 use crate::registers;
+use crate::settable_signals;
 use crate::snapshot::{Process, STOPPED, Snapshot};
 use plimsoll_image::proto::CoreEntry;
 use plimsoll_sys::Span;
@@ -12,7 +13,7 @@ use plimsoll_sys::blank::{self, Kinship};
 use plimsoll_sys::ptrace::{SignalMask, Stopped};
 use plimsoll_units::PageSize;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A process that is being made.
 #[derive(Debug)]
@@ -100,9 +101,20 @@ impl Crew {
         );
     }
 
+    /// Ends a process that was only there for others, and has its parent forget it.
+    pub(crate) fn dismiss(&mut self, pid: u32, parent: u32) -> Result<(), Error> {
+        self.member(pid)?.leader.end(0)?;
+        self.members.remove(&pid);
+        let args = [pid.into(), 0, 0, 0];
+        let task = &mut self.member(parent)?.leader;
+        task.call("reap a child of", libc::SYS_wait4, args)?;
+        Ok(())
+    }
+
     /// Ends the making: everything goes on where it was when it was checkpointed.
     pub(crate) fn let_go(mut self, snapshot: &Snapshot, stop_all: bool) -> Result<(), Error> {
         let mut ready: Vec<(Stopped, &CoreEntry)> = Vec::new();
+        let mut tables = BTreeSet::new();
         for process in &snapshot.processes {
             let Some(member) = self.members.get_mut(&process.pid()) else {
                 continue;
@@ -110,7 +122,7 @@ impl Crew {
             if process.mm.is_none() {
                 continue;
             }
-            member.withdraw()?;
+            member.withdraw(tables.insert(process.ids.files_id))?;
             for (task, (_, core)) in member.all().zip(&process.threads) {
                 ready.push((task.lay_down()?, core));
             }
@@ -122,7 +134,8 @@ impl Crew {
             let stays = process.mm.is_some() && (stop_all || process.state() == STOPPED);
             if let Some(member) = self.members.get(&process.pid()).filter(|_| stays) {
                 // Told again where it stood: it stops before it executes anything.
-                let _ = kill_process(member.leader.tid, Signal::STOP);
+                let signal = stop_signal(snapshot, process).filter(|_| !stop_all);
+                let _ = kill_process(member.leader.tid, signal.unwrap_or(Signal::STOP));
             }
         }
         // Children before their parents, which may be waiting for them.
@@ -141,12 +154,14 @@ impl Member {
         std::iter::once(&mut self.leader).chain(&mut self.others)
     }
 
-    /// Takes what is ours out of the process: the transport's end and the scratch pages.
-    fn withdraw(&mut self) -> Result<(), Error> {
+    /// Takes what is ours out of the process: the transport's end, once from each descriptor table, and the scratch pages.
+    fn withdraw(&mut self, from_table: bool) -> Result<(), Error> {
         let Scratch(span) = self.leader.scratch;
-        let socket = u64::from(self.socket);
-        self.leader
-            .call("close a descriptor", libc::SYS_close, [socket])?;
+        if from_table {
+            let socket = [self.socket.into()];
+            self.leader
+                .call("close a descriptor", libc::SYS_close, socket)?;
+        }
         self.leader.call(
             "unmap scratch memory",
             libc::SYS_munmap,
@@ -154,6 +169,32 @@ impl Member {
         )?;
         Ok(())
     }
+}
+
+/// The signal that a stopped process was stopped by, where it will stop it again: not if it has a handler, is held back, or
+/// its group is orphaned (`setpgid(2)`), all of which may have come since.
+fn stop_signal(snapshot: &Snapshot, process: &Process) -> Option<Signal> {
+    let whole = process.whole()?;
+    let number = i32::try_from(whole.stop_signo?).ok()?;
+    let action = settable_signals()
+        .zip(&whole.sigactions)
+        .find(|(signal, _)| *signal == number);
+    let handled = action.is_some_and(|(_, action)| action.sigaction != 0);
+    let held_back = whole.blk_sigset >> number.checked_sub(1)? & 1 == 1;
+    let stops = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
+    let signal = stops.into_iter().find(|signal| signal.as_raw() == number)?;
+    let useless = handled || held_back || is_orphaned(snapshot, process.node.pgid);
+    (!useless).then_some(signal)
+}
+
+/// Whether no process of a group has a parent in the same session and another group.
+fn is_orphaned(snapshot: &Snapshot, group: u32) -> bool {
+    let nodes = || snapshot.processes.iter().map(|process| &process.node);
+    let mut members = nodes().filter(|node| node.pgid == group);
+    !members.any(|member| {
+        let mut parents = nodes().filter(|node| node.pid == member.ppid);
+        parents.any(|parent| parent.sid == member.sid && parent.pgid != group)
+    })
 }
 
 fn set_registers(stopped: &Stopped, core: &CoreEntry) -> Result<(), Error> {

@@ -218,11 +218,14 @@ impl Task {
             let signal = Signal::from_named_raw(signal).ok_or_else(|| step.errno(Errno::INVAL))?;
             kill_process(self.tid, signal).map_err(|errno| step.errno(errno))?;
         }
-        let mut running = stopped.resume().map_err(|error| step.failed(error))?;
+        // SIGKILL waits for nobody: the thread may be gone before it is resumed.
+        let mut running = resume_if_there(stopped).map_err(|error| step.failed(error))?;
         loop {
             running = match running.wait().map_err(|error| step.failed(error))? {
                 Wait::Exited(_) => return Ok(()),
-                Wait::Stopped(stopped) => stopped.resume().map_err(|error| step.failed(error))?,
+                Wait::Stopped(stopped) => {
+                    resume_if_there(stopped).map_err(|error| step.failed(error))?
+                }
             };
         }
     }
@@ -232,6 +235,15 @@ impl Task {
         let step = Step::new("lay down", self.tid);
         let calls = self.calls.take().ok_or_else(|| step.errno(Errno::SRCH))?;
         calls.finish().map_err(|error| step.failed(error))
+    }
+}
+
+/// Lets a thread run on; one that was killed meanwhile has its end to tell.
+fn resume_if_there(stopped: Stopped) -> Result<Running, plimsoll_sys::ptrace::Error> {
+    let tid = stopped.tid();
+    match stopped.resume() {
+        Err(error) if error.is_gone() => Ok(Running::born(tid)),
+        resumed => resumed,
     }
 }
 

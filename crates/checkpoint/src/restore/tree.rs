@@ -6,6 +6,7 @@
 use super::crew::{Crew, Member};
 use crate::error::Error;
 use crate::snapshot::{DEAD, Process, Snapshot};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Makes every process below the root: parents before their children, however deep the tree is. `fill` gives a process
@@ -41,60 +42,101 @@ fn children<'s>(snapshot: &'s Snapshot, parent: &Process) -> impl Iterator<Item 
 fn make_children(crew: &mut Crew, parent: &Process, children: &[&Process]) -> Result<(), Error> {
     let pid = parent.pid();
     if parent.node.sid != pid {
-        return make_all(crew, pid, children);
+        return make_all(crew, parent, children);
     }
     let is_within = |child: &Process| child.node.sid == pid || child.node.sid == child.pid();
     let (within, before): (Vec<&Process>, Vec<&Process>) =
         children.iter().partition(|child| is_within(child));
-    make_all(crew, pid, &before)?;
+    make_all(crew, parent, &before)?;
     crew.member(pid)?
         .leader
         .call::<0>("begin a session in", libc::SYS_setsid, [])?;
-    make_all(crew, pid, &within)
+    make_all(crew, parent, &within)
 }
 
-fn make_all(crew: &mut Crew, parent: u32, children: &[&Process]) -> Result<(), Error> {
+fn make_all(crew: &mut Crew, parent: &Process, children: &[&Process]) -> Result<(), Error> {
     children
         .iter()
         .try_for_each(|child| make(crew, parent, child))
 }
 
-fn make(crew: &mut Crew, parent: u32, child: &Process) -> Result<(), Error> {
-    let member = crew.member(parent)?;
+fn make(crew: &mut Crew, parent: &Process, child: &Process) -> Result<(), Error> {
+    let shares = |of: fn(&Process) -> u32, flag: i32| {
+        let same = child.mm.is_some() && of(child) == of(parent);
+        if same {
+            u64::from(flag.unsigned_abs())
+        } else {
+            0
+        }
+    };
+    let flags = shares(|process| process.ids.files_id, libc::CLONE_FILES)
+        | shares(|process| process.ids.fs_id, libc::CLONE_FS);
+    let member = crew.member(parent.pid())?;
     let socket = member.socket;
-    let task = member.leader.clone_with(0, child.pid())?;
+    let task = member.leader.clone_with(flags, child.pid())?;
     crew.join(child.pid(), task, socket);
     Ok(())
 }
 
 /// Leaders of groups first.
 fn groups(crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
-    let set = |crew: &mut Crew, process: &Process| -> Result<(), Error> {
-        let group = u64::from(process.node.pgid);
-        let what = "join a process group in";
-        crew.member(process.pid())?
-            .leader
-            .call(what, libc::SYS_setpgid, [0, group])?;
-        Ok(())
-    };
     let leads = |process: &&Process| process.node.pgid == process.pid();
-    let leaders: Vec<&Process> = snapshot.processes.iter().filter(leads).collect();
-    for process in leaders
-        .iter()
-        .filter(|process| process.node.sid != process.pid())
-    {
-        set(crew, process)?;
-    }
-    for process in snapshot.processes.iter().filter(|process| !leads(process)) {
-        // A group outside of the tree was inherited with its session.
-        if leaders
-            .iter()
-            .any(|leader| leader.pid() == process.node.pgid)
-        {
-            set(crew, process)?;
+    for leader in snapshot.processes.iter().filter(leads) {
+        if leader.node.sid != leader.pid() {
+            join_group(crew, leader)?.map_err(|errno| no_group(leader, errno))?;
         }
     }
+    let Some(top) = snapshot.processes.first() else {
+        return Ok(());
+    };
+    let mut stand_ins = BTreeMap::new();
+    for process in snapshot.processes.iter().filter(|process| !leads(process)) {
+        let group = process.node.pgid;
+        if group == top.node.pgid && !leads(&top) {
+            continue; // outside of the tree, and inherited
+        }
+        match join_group(crew, process)? {
+            Err(Errno::PERM) if !stand_ins.contains_key(&group) => {
+                stand_ins.insert(group, stand_in(crew, snapshot, process)?);
+                join_group(crew, process)?.map_err(|errno| no_group(process, errno))?;
+            }
+            joined => joined.map_err(|errno| no_group(process, errno))?,
+        }
+    }
+    for (group, parent) in stand_ins {
+        crew.dismiss(group, parent)?;
+    }
     Ok(())
+}
+
+fn join_group(crew: &mut Crew, process: &Process) -> Result<Result<(), Errno>, Error> {
+    let task = &mut crew.member(process.pid())?.leader;
+    let args = [0, process.node.pgid.into()];
+    let joined = task.try_call("join a process group in", libc::SYS_setpgid, args)?;
+    Ok(joined.map(drop))
+}
+
+fn no_group(process: &Process, errno: Errno) -> Error {
+    let (pid, group) = (process.pid(), process.node.pgid);
+    Error::inconsistent(format!("process {pid} can't join group {group}: {errno}"))
+}
+
+/// A group outlives its leader: a process of the same session stands in for the leader until all have joined. Gives the pid
+/// of its parent.
+fn stand_in(crew: &mut Crew, snapshot: &Snapshot, process: &Process) -> Result<u32, Error> {
+    let group = process.node.pgid;
+    let same_session = |other: &&Process| other.node.sid == process.node.sid;
+    let parent = snapshot
+        .processes
+        .iter()
+        .find(same_session)
+        .map_or(process.pid(), Process::pid);
+    let member = crew.member(parent)?;
+    let socket = member.socket;
+    let mut task = member.leader.clone_with(0, group)?;
+    task.call("begin a process group in", libc::SYS_setpgid, [0, 0])?;
+    crew.join(group, task, socket);
+    Ok(parent)
 }
 
 /// Who has ended ends again; their parents learn of it as they will wait for it, without a signal.

@@ -9,6 +9,7 @@ mod regular;
 mod unix;
 
 use super::crew::Crew;
+use super::task::Task;
 use super::transport::Transport;
 use crate::error::Error;
 use crate::set::Reading;
@@ -142,9 +143,7 @@ impl<'s> Files<'s> {
             .filter(|process| process.mm.is_some())
         {
             if !done.insert(process.ids.files_id) {
-                return Err(Error::inconsistent(
-                    "two processes share a descriptor table",
-                ));
+                continue; // shared with its parent
             }
             let Some(table) = snapshot.tables.get(&process.ids.files_id) else {
                 continue;
@@ -153,6 +152,9 @@ impl<'s> Files<'s> {
             table.sort_by_key(|entry| entry.fd);
             let member = crew.member(process.pid())?;
             let socket = member.socket;
+            if let Some(last) = table.last() {
+                allow_number(&mut member.leader, last.fd)?;
+            }
             for entry in table {
                 let file = self.get(entry.id)?;
                 let task = &mut member.leader;
@@ -195,6 +197,21 @@ impl<'s> Files<'s> {
         }
         Ok(())
     }
+}
+
+/// Lets a process have a descriptor of this number; its own limit comes later.
+fn allow_number(task: &mut Task, highest: u32) -> Result<(), Error> {
+    let ours = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let Some(most) = ours
+        .maximum
+        .filter(|_| ours.current.is_some_and(|now| now <= highest.into()))
+    else {
+        return Ok(());
+    };
+    let at = task.argument(&[most.to_ne_bytes(), most.to_ne_bytes()].concat())?;
+    let args = [0, libc::RLIMIT_NOFILE.into(), at, 0];
+    task.call("set a limit of", libc::SYS_prlimit64, args)?;
+    Ok(())
 }
 
 /// Gives a file the flags that can be set while it is open, and its owner.
