@@ -37,8 +37,12 @@ pub(crate) fn has_pages(vma: &VmaEntry) -> bool {
     let status = status(vma);
     let private = Status::ANON_PRIVATE | Status::FILE_PRIVATE;
     let none = Status::VSYSCALL | Status::VVAR | Status::GUARD | Status::AIORING | Status::UPROBES;
-    status.intersects(private) && !status.intersects(none)
+    status.intersects(private) && !status.intersects(none) && vma.flags & DROPPABLE == 0
 }
+
+/// `MAP_DROPPABLE` (Linux 6.11), a kind of mapping beside `MAP_SHARED` and `MAP_PRIVATE`: the kernel may forget it at any
+/// time, so it is not stored.
+pub(crate) const DROPPABLE: u32 = 8;
 
 /// Flags of a mapping that `madvise(2)` sets: bit N of `vma_entry.madv` is advice N.
 pub(crate) const ADVICE: [(VmFlag, i32); 8] = [

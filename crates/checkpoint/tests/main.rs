@@ -3,5 +3,6 @@
 
 mod both_ways;
 mod failing;
+mod memory;
 mod sharing;
 mod tree;

@@ -115,7 +115,7 @@ fn restore(line: &Line) -> Result<(), Failure> {
 
 /// Features that a caller may ask for before it asks for what needs them.
 fn check(line: &Line) -> Result<(), Failure> {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 14] = [
         "mnt_id",
         "fdinfo_lock",
         "seccomp_filters",
@@ -128,6 +128,8 @@ fn check(line: &Line) -> Result<(), Failure> {
         "tcp_half_closed",
         "loginuid",
         "sockopt_buf_lock",
+        "ns_pid",
+        "memfd_hugetlb",
     ];
     match line.value("feature") {
         Some(feature) if !KNOWN.contains(&feature) => Err(Failure::message(

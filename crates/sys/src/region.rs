@@ -3,7 +3,7 @@
 //!
 //! # Safety
 //! A [`Region`] is made where the kernel finds room, never over memory that Rust knows of, and no reference
-//! into it is ever handed out: its bytes are only read and written here, volatile, inside its bounds. What it does to
+//! into it is ever handed out: its bytes are only read and written here, inside its bounds. What it does to
 //! itself (protection, content, place) can therefore break no promise. A write to a region that is not
 //! writable ends the process with SIGSEGV, which is what its caller asked for.
 #![allow(unsafe_code)]
@@ -73,6 +73,23 @@ impl Region {
     pub fn range(&self) -> std::ops::Range<usize> {
         let start = self.start.addr();
         start..start.saturating_add(self.len)
+    }
+
+    /// Writes bytes at an offset.
+    ///
+    /// # Errors
+    /// `EFAULT` where they would end behind it.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Errno> {
+        let end = offset.checked_add(bytes.len()).ok_or(Errno::FAULT)?;
+        if end > self.len {
+            return Err(Errno::FAULT);
+        }
+        // SAFETY: the bytes lie inside the region, which is nobody else's, and which no reference leads into.
+        unsafe {
+            let to = self.start.cast::<u8>().add(offset);
+            ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
+        Ok(())
     }
 
     /// Fills it with words that follow from `seed`.

@@ -123,9 +123,7 @@ pub(super) fn mapping(smap: &Smap<'_>) -> Option<&'static str> {
     }
     for (flag, what) in [
         (VmFlag::SHADOW_STACK, "a shadow stack"),
-        (VmFlag::DROPPABLE, "memory that the kernel may drop"),
         (VmFlag::SEALED, "sealed memory"),
-        (VmFlag::GUARD, "memory with guard pages"),
     ] {
         if !kernel && flags.contains(flag) {
             return Some(what);
@@ -139,8 +137,6 @@ pub(super) fn mapping(smap: &Smap<'_>) -> Option<&'static str> {
             path: b"/[aio]",
             deleted: true,
         } => Some("a ring of io_setup(2)"),
-        MapName::AnonHugetlb if smap.mapping.is_shared() => Some("shared hugetlb pages"),
-        MapName::Memfd(_) if flags.contains(VmFlag::HUGETLB) => Some("shared hugetlb pages"),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@
 use super::files::Files;
 use crate::error::{Error, Step};
 use crate::set::Writing;
-use crate::vma::{ADVICE, Status, has_pages};
+use crate::vma::{ADVICE, DROPPABLE, Status, has_pages};
 use plimsoll_image::pagemap::{PE_LAZY, PE_PRESENT, PageSpan};
 use plimsoll_image::proto::{MmEntry, PagemapEntry, PagemapHead, VmaEntry};
 use plimsoll_image::{Kind, pagemap};
@@ -87,18 +87,21 @@ impl<'s> Memory<'s> {
                 start: vma.vma.start,
                 end: vma.vma.end,
             };
-            if vma.guarded {
-                guards.extend(guard_pages(&source, span).map_err(|errno| step.errno(errno))?);
-            }
             if !has_pages(&vma.vma) {
                 continue;
+            }
+            let first_guard = guards.len();
+            if vma.guarded {
+                guards.extend(guard_pages(&source, span).map_err(|errno| step.errno(errno))?);
             }
             let lazy = if Status::from_bits_retain(vma.vma.status).contains(Status::VDSO) {
                 0
             } else {
                 PE_LAZY
             };
-            for run in source.runs(vma).map_err(|errno| step.errno(errno))? {
+            let runs = source.runs(vma).map_err(|errno| step.errno(errno))?;
+            let guarded = guards.get(first_guard..).unwrap_or_default();
+            for run in runs.into_iter().flat_map(|run| without(run, guarded)) {
                 self.copy(&source, &mut pages, run, lazy)
                     .map_err(|error| step.failed(error))?;
             }
@@ -279,6 +282,25 @@ impl Mapped {
     }
 }
 
+/// A run without its guard pages, which the kernel counts among those in swap: no page is behind them.
+fn without(run: Run, guards: &[Span]) -> Vec<Run> {
+    let mut left = Vec::new();
+    let mut rest = run.span;
+    for guard in guards
+        .iter()
+        .filter_map(|guard| guard.intersection(run.span))
+    {
+        left.push(Span {
+            end: guard.start,
+            ..rest
+        });
+        rest.start = guard.end;
+    }
+    left.push(rest);
+    let runs = left.into_iter().filter(|span| !span.is_empty());
+    runs.map(|span| Run { span, ..run }).collect()
+}
+
 fn guard_pages(source: &Source, span: Span) -> Result<Vec<Span>, Errno> {
     let wanted = Scan {
         any: Categories::GUARD,
@@ -360,6 +382,9 @@ fn mapped(pid: u32, smap: &Smap<'_>, files: &mut Files) -> Result<Mapped, Error>
             vma.flags |= bits(bit);
         }
     }
+    if flags.contains(VmFlag::DROPPABLE) {
+        vma.flags = vma.flags & !bits(libc::MAP_PRIVATE) | DROPPABLE;
+    }
     if flags.contains(VmFlag::HUGETLB) {
         let size = smap.kernel_page_size.map_or(0, |size| size.get());
         vma.flags |= size.trailing_zeros() << 26; // MAP_HUGE_SHIFT
@@ -382,7 +407,10 @@ fn mapped(pid: u32, smap: &Smap<'_>, files: &mut Files) -> Result<Mapped, Error>
             anonymous(&mut vma, Status::REGULAR)
         }
         MapName::AnonHugetlb if !shared => anonymous(&mut vma, Status::REGULAR),
-        MapName::SharedAnonymous | MapName::Memfd(_) | MapName::AnonShmemNamed(_) => {
+        MapName::SharedAnonymous
+        | MapName::Memfd(_)
+        | MapName::AnonShmemNamed(_)
+        | MapName::AnonHugetlb => {
             vma.status = Status::REGULAR.bits() | Status::MEMFD.bits() | of_file(shared).bits();
             if shared {
                 vma.fdflags = Some(open_mode(flags));
@@ -445,4 +473,22 @@ fn advice(flags: VmFlag) -> Option<u64> {
 
 fn bits(flags: i32) -> u32 {
     flags.unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guard_pages_are_not_stored() {
+        let run = |start, end| Run {
+            span: Span { start, end },
+            page: Page::Swapped,
+        };
+        let guards = [Span::new(0x1000, 0x1000), Span::new(0x4000, 0x2000)];
+        let left = without(run(0x0, 0x5000), &guards);
+        assert_eq!(left, [run(0x0, 0x1000), run(0x2000, 0x4000)]);
+        assert_eq!(without(run(0x1000, 0x2000), &guards), []);
+        assert_eq!(without(run(0x2000, 0x3000), &guards), [run(0x2000, 0x3000)]);
+    }
 }

@@ -7,6 +7,7 @@ use crate::error::{Error, Step};
 use crate::registers;
 use crate::settable_signals;
 use crate::snapshot::{Process, STOPPED, Snapshot};
+use crate::vma::{Status, status};
 use plimsoll_image::proto::CoreEntry;
 use plimsoll_sys::Span;
 use plimsoll_sys::blank::{self, Kinship};
@@ -123,6 +124,9 @@ impl Crew {
                 continue;
             }
             member.withdraw(tables.insert(process.ids.files_id))?;
+            if !has_vdso(process) {
+                space::dismiss_kernel_mappings(&mut member.leader)?;
+            }
             for (task, (_, core)) in member.all().zip(&process.threads) {
                 ready.push((task.lay_down()?, core));
             }
@@ -169,6 +173,11 @@ impl Member {
         )?;
         Ok(())
     }
+}
+
+fn has_vdso(process: &Process) -> bool {
+    let mut vmas = process.mm.iter().flat_map(|mm| &mm.vmas);
+    vmas.any(|vma| status(vma).contains(Status::VDSO))
 }
 
 /// The signal that a stopped process was stopped by, where it will stop it again: not if it has a handler, is held back, or

@@ -10,7 +10,7 @@ use super::transport::Transport;
 use crate::error::{Error, Step};
 use crate::set::Reading;
 use crate::snapshot::Process;
-use crate::vma::{Status, has_pages, status, unseen_by_children};
+use crate::vma::{DROPPABLE, Status, has_pages, status, unseen_by_children};
 use plimsoll_image::pagemap::{PE_PRESENT, PageSpan, Pagemap};
 use plimsoll_image::proto::{MmEntry, VmaEntry};
 use plimsoll_image::{Entry, Kind, proto::PagemapEntry};
@@ -148,7 +148,8 @@ impl Mapping<'_, '_> {
             | libc::MAP_NORESERVE
             | libc::MAP_HUGETLB
             | (0x3f << 26);
-        let mut flags = u64::from(vma.flags) & word(kept) | word(libc::MAP_FIXED);
+        let kept = word(kept) | u64::from(DROPPABLE);
+        let mut flags = u64::from(vma.flags) & kept | word(libc::MAP_FIXED);
         if of_file {
             flags &= !word(libc::MAP_ANONYMOUS);
         }

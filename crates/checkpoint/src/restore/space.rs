@@ -43,13 +43,18 @@ fn map_scratch(task: &mut Task) -> Result<(), Error> {
     Ok(())
 }
 
-/// Moves the kernel's mappings to where the images have them.
+/// Moves the kernel's mappings to where the images have them. Where they have none they are out of the way next to the scratch
+/// pages, since calls are made by them, until they are [dismissed](dismiss_kernel_mappings).
 pub(crate) fn move_kernel_mappings(task: &mut Task, wanted: &[KernelMapping]) -> Result<(), Error> {
     let present = kernel_mappings::of(task.tid)?;
     let (from, to) = (
         kernel_mappings::extent(&present),
         kernel_mappings::extent(wanted),
     );
+    let aside = task.scratch.0.end;
+    if wanted.is_empty() && from.start != aside {
+        return shift(task, &present, from.start, aside);
+    }
     if from == to || wanted.is_empty() {
         return Ok(());
     }
@@ -59,12 +64,19 @@ pub(crate) fn move_kernel_mappings(task: &mut Task, wanted: &[KernelMapping]) ->
     }
     if from.intersection(to).is_some() {
         // Out of the way first: next to the scratch pages there is a hole for both.
-        let aside = task.scratch.0.end;
         shift(task, &present, from.start, aside)?;
         let present = kernel_mappings::of(task.tid)?;
         return shift(task, &present, aside, to.start);
     }
     shift(task, &present, from.start, to.start)
+}
+
+/// Unmaps the kernel's mappings, by the last call that a task executes: its instruction goes with them.
+pub(crate) fn dismiss_kernel_mappings(task: &mut Task) -> Result<(), Error> {
+    let extent = kernel_mappings::extent(&kernel_mappings::of(task.tid)?);
+    let range = [extent.start, extent.len()];
+    task.call("unmap the vdso of", libc::SYS_munmap, range)?;
+    Ok(())
 }
 
 /// Whether both are laid out alike: as long, with the code at the same distance. How the data are cut does not matter:

@@ -4,7 +4,7 @@
 use super::{Files, Open, entry};
 use crate::error::Error;
 use plimsoll_image::proto::{FdTypes, FileEntry, FownEntry, MemfdFileEntry, MemfdInodeEntry};
-use rustix::fs::{SealFlags, Stat, fcntl_get_seals};
+use rustix::fs::{MemfdFlags, SealFlags, Stat, fcntl_get_seals, fstatfs};
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -81,11 +81,24 @@ fn object(files: &mut Files, link: &str, name: &[u8], stat: &Stat) -> Result<u32
         shmid: small(stat.st_ino),
         seals: seals.bits(),
         inode_id,
-        hugetlb_flag: None,
+        hugetlb_flag: huge_pages(&file).map_err(|errno| failed(errno.into()))?,
         mode: Some(stat.st_mode),
     };
     files.memory.insert(key, Object { entry, file });
     Ok(small(inode_id))
+}
+
+/// Which huge pages an object is made of, as `memfd_create(2)` is told.
+fn huge_pages(file: &File) -> Result<Option<u32>, Errno> {
+    const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
+    let system = fstatfs(file)?;
+    if u64::try_from(system.f_type) != Ok(HUGETLBFS_MAGIC) {
+        return Ok(None);
+    }
+    let size = u64::try_from(system.f_bsize).map_err(|_| Errno::RANGE)?;
+    Ok(Some(
+        MemfdFlags::HUGETLB.bits() | size.trailing_zeros() << 26,
+    ))
 }
 
 fn small(number: u64) -> u32 {

@@ -5,7 +5,8 @@ use super::{Files, itself, settle};
 use crate::error::Error;
 use plimsoll_image::proto::{FileEntry, MemfdInodeEntry};
 use plimsoll_sys::region::Region;
-use rustix::fd::OwnedFd;
+use plimsoll_units::PageSize;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
     Gid, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, Uid, fchmod, fchown, fcntl_add_seals,
     memfd_create, open, seek,
@@ -17,6 +18,8 @@ use std::os::unix::fs::FileExt;
 
 /// What CRIU calls the memfd behind a shared anonymous mapping.
 const SHARED_ANONYMOUS: &[u8] = b"/dev/zero";
+/// One of huge pages.
+const SHARED_HUGE: &[u8] = b"/anon_hugepage";
 
 /// An object, filled.
 #[derive(Debug)]
@@ -83,22 +86,24 @@ pub(super) fn file(
 fn make(files: &Files<'_>, inode: &MemfdInodeEntry) -> Result<Object, Error> {
     let name = String::from_utf8_lossy(&inode.name).into_owned();
     let failed = |errno: Errno| Error::file("make", format!("memfd {name}"), errno);
-    let (file, mapped) = if inode.name == SHARED_ANONYMOUS {
-        shared_anonymous(inode.size).map_err(failed)?
+    let huge = MemfdFlags::from_bits_retain(inode.hugetlb_flag.unwrap_or(0));
+    let (file, mapped) = if [SHARED_ANONYMOUS, SHARED_HUGE].contains(&inode.name.as_slice()) {
+        shared_anonymous(inode.size, huge, files.page_size).map_err(failed)?
     } else {
-        let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC;
+        let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC | huge;
         let file = File::from(memfd_create(inode.name.as_slice(), flags).map_err(failed)?);
         file.set_len(inode.size)
             .map_err(|error| Error::file("make", format!("memfd {name}"), error))?;
         (file, None)
     };
     let pages = Pages::of_object(files.set, inode.shmid, files.page_size)?;
+    let mut filled = Filling::begin(&file, inode).map_err(failed)?;
     pages.for_each(|at, bytes| {
         let length = inode.size.saturating_sub(at).min(bytes.len() as u64);
-        let bytes = bytes
-            .get(..usize::try_from(length).unwrap_or(0))
-            .unwrap_or_default();
-        file.write_all_at(bytes, at)
+        let length = usize::try_from(length).unwrap_or(0);
+        let bytes = bytes.get(..length).unwrap_or_default();
+        filled
+            .write(at, bytes)
             .map_err(|error| Error::file("fill", format!("memfd {name}"), error))
     })?;
     if mapped.is_none() {
@@ -124,18 +129,66 @@ fn make(files: &Files<'_>, inode: &MemfdInodeEntry) -> Result<Object, Error> {
     })
 }
 
+/// How bytes get into an object: huge pages can only be written through a mapping.
+enum Filling<'f> {
+    File(&'f File),
+    Mapping(Region),
+}
+
+impl<'f> Filling<'f> {
+    fn begin(file: &'f File, inode: &MemfdInodeEntry) -> Result<Self, Errno> {
+        if inode.hugetlb_flag.is_none() || inode.size == 0 {
+            return Ok(Self::File(file));
+        }
+        let length = usize::try_from(inode.size).map_err(|_| Errno::NOMEM)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let region = Region::map(length, protection, MapFlags::SHARED, Some(file.as_fd()))?;
+        Ok(Self::Mapping(region))
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::File(file) => file.write_all_at(bytes, at),
+            Self::Mapping(region) => {
+                let at = usize::try_from(at).map_err(|_| Errno::NOMEM)?;
+                Ok(region.write(at, bytes)?)
+            }
+        }
+    }
+}
+
 /// A mapping of our own, and the file behind it.
-fn shared_anonymous(size: u64) -> Result<(File, Option<Region>), Errno> {
-    let length = usize::try_from(size).map_err(|_| Errno::NOMEM)?;
+fn shared_anonymous(
+    size: u64,
+    huge: MemfdFlags,
+    page_size: PageSize,
+) -> Result<(File, Option<Region>), Errno> {
+    // MAP_HUGETLB, with the size of its pages where memfd_create has it.
+    let page = if huge.is_empty() {
+        page_size.get()
+    } else {
+        1 << (huge.bits() >> 26)
+    };
+    let huge = if huge.is_empty() {
+        MapFlags::empty()
+    } else {
+        MapFlags::HUGETLB | MapFlags::from_bits_retain(huge.bits() & !0 << 26)
+    };
+    let length = size.max(1).next_multiple_of(page);
+    let length = usize::try_from(length).map_err(|_| Errno::NOMEM)?;
     let region = Region::map(
         length,
         ProtFlags::READ | ProtFlags::WRITE,
-        MapFlags::SHARED,
+        MapFlags::SHARED | huge,
         None,
     )?;
     let range = region.range();
     let path = format!("/proc/self/map_files/{:x}-{:x}", range.start, range.end);
+    let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     let file = File::options().read(true).write(true).open(path);
-    let file = file.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let file = file.map_err(errno)?;
+    if size != length as u64 {
+        file.set_len(size).map_err(errno)?;
+    }
     Ok((file, Some(region)))
 }
