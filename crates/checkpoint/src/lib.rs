@@ -17,6 +17,7 @@ mod set;
 mod sharing;
 mod snapshot;
 mod socket_options;
+mod tty;
 mod vma;
 
 pub use dump::{After, Dump, Dumped, Options, obstacles};

@@ -5,4 +5,5 @@ mod both_ways;
 mod failing;
 mod memory;
 mod sharing;
+mod terminals;
 mod tree;

@@ -26,6 +26,7 @@ pub mod socket_filter;
 pub mod swap;
 pub mod sysv_shm;
 pub mod task;
+pub mod terminal;
 pub mod uffd;
 pub mod usage;
 pub mod vm;

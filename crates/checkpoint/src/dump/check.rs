@@ -11,7 +11,7 @@ use plimsoll_surgery::tree::{Extent, members};
 use std::os::unix::ffi::OsStrExt;
 
 /// Beginnings of what `/proc/PID/fd/N` leads to that can't be checkpointed, each with a word for it.
-const NOT_YET: [(&[u8], &str); 16] = [
+const NOT_YET: [(&[u8], &str); 13] = [
     (b"anon_inode:inotify", "an inotify instance"),
     (b"anon_inode:[fanotify]", "a fanotify group"),
     (b"anon_inode:[io_uring]", "an io_uring"),
@@ -20,9 +20,6 @@ const NOT_YET: [(&[u8], &str); 16] = [
     (b"anon_inode:bpf", "a BPF object"),
     (b"anon_inode:kvm", "a virtual machine"),
     (b"/secretmem", "secret memory"),
-    (b"/dev/pts/", "a terminal"),
-    (b"/dev/ptmx", "a terminal"),
-    (b"/dev/tty", "a terminal"),
     (b"/dev/nvidia", "a GPU"),
     (b"/dev/dri/", "a GPU"),
     (b"/dev/kfd", "a GPU"),

@@ -160,6 +160,7 @@ impl Dump<'_> {
                     let mm = memory.look(self.root, standing.name.pid, &mut files)?;
                     process.mm = Some(process::memory_fields(self.root, standing, mm, &mut files)?);
                     process.fs = Some(files.fs(self.root, node.pid)?);
+                    files.controlling(self.root, node.pid)?;
                     files.table(self.root, node.pid, process.ids.files_id)?;
                 }
             }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Kinds of open files that can be made.
-const MADE: [FdTypes; 10] = [
+const MADE: [FdTypes; 11] = [
     FdTypes::Reg,
     FdTypes::Pipe,
     FdTypes::Fifo,
@@ -23,6 +23,7 @@ const MADE: [FdTypes; 10] = [
     FdTypes::Signalfd,
     FdTypes::Pidfd,
     FdTypes::Unixsk,
+    FdTypes::Tty,
 ];
 
 /// What children may share with their parents, by its number in the images.

@@ -36,6 +36,7 @@ use plimsoll_proc::Root;
 pub use plimsoll_sys::blank::Kinship;
 use std::path::Path;
 use transport::Transport;
+use tree::Ready;
 
 /// What is to be restored.
 #[derive(Debug)]
@@ -74,10 +75,11 @@ impl Restore<'_> {
         let mut files = Files::new(&snapshot, &set, page_size);
         let mut crew = Crew::begin(&snapshot, top, self.kinship, &transport, page_size)?;
         fault_point("begun");
-        tree::grow(&mut crew, &snapshot, |member, process, parent| {
-            memory::fill(
+        tree::grow(&mut crew, &snapshot, |member, process, ready| match ready {
+            Ready::ForMemory(parent) => memory::fill(
                 member, process, parent, &set, &transport, &mut files, page_size,
-            )
+            ),
+            Ready::ForTerminal => files.control(member, process.pid(), &transport),
         })?;
         fault_point("grown");
         for process in &snapshot.processes {

@@ -9,12 +9,20 @@ use crate::snapshot::{DEAD, Process, Snapshot};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Makes every process below the root: parents before their children, however deep the tree is. `fill` gives a process
-/// (its parent comes with it) its memory.
+/// What a process is ready for, that is not made here.
+pub(super) enum Ready<'p> {
+    /// Its memory, before it has children; its parent has its own.
+    ForMemory(Option<&'p Process>),
+    /// A terminal: it has just begun its session.
+    ForTerminal,
+}
+
+/// Makes every process below the root: parents before their children, however deep the tree is. `furnish` gives a process
+/// what it is ready for.
 pub(super) fn grow(
     crew: &mut Crew,
     snapshot: &Snapshot,
-    mut fill: impl FnMut(&mut Member, &Process, Option<&Process>) -> Result<(), Error>,
+    mut furnish: impl FnMut(&mut Member, &Process, Ready<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let by_pid: BTreeMap<u32, &Process> = snapshot
         .processes
@@ -24,9 +32,10 @@ pub(super) fn grow(
     let mut parents: VecDeque<&Process> = snapshot.processes.first().into_iter().collect();
     while let Some(parent) = parents.pop_front() {
         let grandparent = by_pid.get(&parent.node.ppid).copied();
-        fill(crew.member(parent.pid())?, parent, grandparent)?;
+        let member = crew.member(parent.pid())?;
+        furnish(member, parent, Ready::ForMemory(grandparent))?;
         let children: Vec<&Process> = children(snapshot, parent).collect();
-        make_children(crew, parent, &children)?;
+        make_children(crew, parent, &children, &mut furnish)?;
         parents.extend(children);
     }
     groups(crew, snapshot)?;
@@ -39,7 +48,12 @@ fn children<'s>(snapshot: &'s Snapshot, parent: &Process) -> impl Iterator<Item 
     snapshot.processes.iter().filter(is_child)
 }
 
-fn make_children(crew: &mut Crew, parent: &Process, children: &[&Process]) -> Result<(), Error> {
+fn make_children(
+    crew: &mut Crew,
+    parent: &Process,
+    children: &[&Process],
+    furnish: &mut impl FnMut(&mut Member, &Process, Ready<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let pid = parent.pid();
     if parent.node.sid != pid {
         return make_all(crew, parent, children);
@@ -48,9 +62,11 @@ fn make_children(crew: &mut Crew, parent: &Process, children: &[&Process]) -> Re
     let (within, before): (Vec<&Process>, Vec<&Process>) =
         children.iter().partition(|child| is_within(child));
     make_all(crew, parent, &before)?;
-    crew.member(pid)?
+    let member = crew.member(pid)?;
+    member
         .leader
         .call::<0>("begin a session in", libc::SYS_setsid, [])?;
+    furnish(member, parent, Ready::ForTerminal)?; // children inherit it
     make_all(crew, parent, &within)
 }
 

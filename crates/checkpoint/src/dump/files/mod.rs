@@ -9,6 +9,7 @@ mod locks;
 mod memory;
 mod pipe;
 mod regular;
+mod tty;
 mod unix;
 
 use super::Options;
@@ -55,6 +56,7 @@ pub(super) struct Files {
     queues: Vec<Entry<SkPacketEntry>>,
     /// Locks, each with the file that it is on.
     locks: Vec<(u32, FileLockEntry)>,
+    terminals: tty::Terminals,
     /// Files that were in flight: ours as long as others are compared with them.
     kept: Vec<OwnedFd>,
 }
@@ -125,6 +127,7 @@ impl Files {
             unix_peers: BTreeMap::new(),
             queues: Vec::new(),
             locks: Vec::new(),
+            terminals: tty::Terminals::default(),
             kept: Vec::new(),
         }
     }
@@ -305,6 +308,11 @@ impl Files {
         }
     }
 
+    /// The terminal that controls a process.
+    pub(super) fn controlling(&mut self, root: &Root, pid: u32) -> Result<(), Error> {
+        self.terminals.note(root, pid)
+    }
+
     /// Working directory, root and umask of a process.
     pub(super) fn fs(&mut self, root: &Root, pid: u32) -> Result<FsEntry, Error> {
         let status = root.read(format!("proc/{pid}/status"))?;
@@ -386,6 +394,7 @@ impl Files {
         if !outside.is_empty() {
             return Err(Error::Refused(outside));
         }
+        (snapshot.ttys, snapshot.tty_data) = self.terminals.finish(self.options.shell_job)?;
         snapshot.queues = self.queues;
         snapshot.locks = self.locks.into_iter().map(|(_, lock)| lock).collect();
         snapshot.files = self.entries;

@@ -4,7 +4,7 @@
 //! name is left of is taken along whole (a *ghost*), in chunks without its holes; one that has another name is given a
 //! name beside its old one, if the caller allows that (`--link-remap`).
 
-use super::{Files, Open, entry, pipe, unknown};
+use super::{Files, Open, entry, pipe, tty, unknown};
 use crate::error::Error;
 use crate::snapshot::Ghost;
 use plimsoll_image::proto::{
@@ -28,7 +28,7 @@ pub(super) fn any(files: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEnt
     match FileType::from_raw_mode(open.stat.st_mode) {
         FileType::Fifo => return pipe::fifo(files, open, id),
         FileType::CharacterDevice if !is_plain_device(open.stat.st_rdev) => {
-            return Err(unknown(open));
+            return tty::file(files, open, id)?.ok_or_else(|| unknown(open));
         }
         FileType::BlockDevice | FileType::Socket | FileType::Unknown => return Err(unknown(open)),
         _ => {}

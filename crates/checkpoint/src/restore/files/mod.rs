@@ -6,9 +6,10 @@ mod locks;
 mod memory;
 mod pipe;
 mod regular;
+mod tty;
 mod unix;
 
-use super::crew::Crew;
+use super::crew::{Crew, Member};
 use super::task::Task;
 use super::transport::Transport;
 use crate::error::Error;
@@ -35,6 +36,7 @@ pub(crate) struct Files<'s> {
     pipes: BTreeMap<u32, pipe::Ends>,
     fifos: BTreeMap<u32, OwnedFd>,
     memory: BTreeMap<u32, memory::Object>,
+    terminals: tty::Terminals,
     /// Other halves of pairs, until somebody needs them.
     sockets: BTreeMap<u32, OwnedFd>,
     /// Sockets that connect by name once all are there: id, and the inode of whom they know.
@@ -55,6 +57,7 @@ impl<'s> Files<'s> {
             pipes: BTreeMap::new(),
             fifos: BTreeMap::new(),
             memory: BTreeMap::new(),
+            terminals: tty::Terminals::default(),
             sockets: BTreeMap::new(),
             connect_later: Vec::new(),
             spare_names: BTreeSet::new(),
@@ -89,6 +92,7 @@ impl<'s> Files<'s> {
             FdTypes::Signalfd => event::signalfd(entry),
             FdTypes::Pidfd => event::pidfd(entry),
             FdTypes::Unixsk => unix::socket(self, entry),
+            FdTypes::Tty => tty::file(self, entry),
             other => Err(Error::inconsistent(format!(
                 "file {id} is {}, which can't be made",
                 other.as_str_name()
@@ -136,6 +140,7 @@ impl<'s> Files<'s> {
         snapshot: &Snapshot,
         transport: &Transport,
     ) -> Result<(), Error> {
+        tty::prepare(self, crew, transport)?;
         let mut done = BTreeSet::new();
         for process in snapshot
             .processes
@@ -184,11 +189,22 @@ impl<'s> Files<'s> {
         Ok(())
     }
 
+    /// Gives a leader of a session, which has just begun it, the terminal that controls it.
+    pub(super) fn control(
+        &mut self,
+        member: &mut Member,
+        pid: u32,
+        transport: &Transport,
+    ) -> Result<(), Error> {
+        tty::control(self, member, pid, transport)
+    }
+
     /// What has to wait until all descriptors are in place.
     pub(super) fn finish(&mut self, crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
         unix::finish(self)?;
         event::watch(crew, snapshot)?;
         locks::take(crew, snapshot)?;
+        tty::finish(self)?;
         for object in self.memory.values() {
             object.seal()?;
         }
