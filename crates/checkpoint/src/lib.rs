@@ -10,6 +10,7 @@
 mod dump;
 mod error;
 mod fault_point;
+mod namespace;
 mod obstacle;
 mod registers;
 mod restore;

@@ -3,6 +3,7 @@
 
 mod both_ways;
 mod failing;
+mod files;
 mod memory;
 mod sharing;
 mod terminals;

@@ -92,7 +92,8 @@ impl Drop for Tree {
             .ok()
             .and_then(rustix::process::Pid::from_raw)
             .unwrap();
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        // Its children are of its group.
+        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         match &mut self.child {
             Some(child) => drop(child.wait()),
             None => drop(rustix::process::waitpid(

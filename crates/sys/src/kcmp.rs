@@ -78,12 +78,36 @@ fn kcmp(
     }
 }
 
+/// One of the files that an epoll instance watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpollTarget {
+    /// The instance's descriptor.
+    pub epoll: u32,
+    /// The number that the file was added by.
+    pub number: u32,
+    /// Which one, of those added by that number.
+    pub nth: u32,
+}
+
 /// Whether the descriptor `fd` of a process is the file that is in its epoll instance `epoll_fd` under that number:
 /// the `nth` of several. The number may have been given to another file since.
 ///
 /// # Errors
-/// As [`address_spaces`]; `ENOENT` where the instance has no such member.
+/// As [`is_target`].
 pub fn is_member(pid: u32, fd: i32, epoll_fd: i32, nth: u32) -> Result<bool, Errno> {
+    let target = EpollTarget {
+        epoll: epoll_fd.cast_unsigned(),
+        number: fd.cast_unsigned(),
+        nth,
+    };
+    is_target((pid, fd.cast_unsigned()), pid, target)
+}
+
+/// Whether a descriptor (process, number) is what an epoll instance of the process `pid` watches.
+///
+/// # Errors
+/// As [`address_spaces`]; `ENOENT` where the instance has no such target; `EBADF`.
+pub fn is_target(descriptor: (u32, u32), pid: u32, target: EpollTarget) -> Result<bool, Errno> {
     /// `enum kcmp_type`
     const KCMP_EPOLL_TFD: libc::c_long = 7;
     /// `struct kcmp_epoll_slot`
@@ -94,9 +118,9 @@ pub fn is_member(pid: u32, fd: i32, epoll_fd: i32, nth: u32) -> Result<bool, Err
         nth: u32,
     }
     let slot = Slot {
-        epoll_fd: epoll_fd.cast_unsigned(),
-        fd: fd.cast_unsigned(),
-        nth,
+        epoll_fd: target.epoll,
+        fd: target.number,
+        nth: target.nth,
     };
     let slot = &raw const slot;
     // SAFETY: all arguments but the last are numbers; that one is the address of a whole slot, which lives through
@@ -104,10 +128,10 @@ pub fn is_member(pid: u32, fd: i32, epoll_fd: i32, nth: u32) -> Result<bool, Err
     let answer = unsafe {
         libc::syscall(
             libc::SYS_kcmp,
-            libc::c_long::from(pid),
+            libc::c_long::from(descriptor.0),
             libc::c_long::from(pid),
             KCMP_EPOLL_TFD,
-            libc::c_long::from(fd),
+            libc::c_long::from(descriptor.1),
             slot,
         )
     };

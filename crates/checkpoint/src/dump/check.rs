@@ -11,7 +11,7 @@ use plimsoll_surgery::tree::{Extent, members};
 use std::os::unix::ffi::OsStrExt;
 
 /// Beginnings of what `/proc/PID/fd/N` leads to that can't be checkpointed, each with a word for it.
-const NOT_YET: [(&[u8], &str); 13] = [
+const NOT_YET: &[(&[u8], &str)] = &[
     (b"anon_inode:inotify", "an inotify instance"),
     (b"anon_inode:[fanotify]", "a fanotify group"),
     (b"anon_inode:[io_uring]", "an io_uring"),

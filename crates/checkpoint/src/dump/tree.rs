@@ -1,6 +1,7 @@
 //! Who belongs to the tree, zombies included, and what its processes share.
 
 use crate::error::Error;
+use crate::namespace;
 use plimsoll_image::proto::{PstreeEntry, TaskKobjIdsEntry};
 use plimsoll_proc::Root;
 use plimsoll_proc::process::stat::Stat;
@@ -152,19 +153,29 @@ impl Objects {
     /// The numbers of one process; namespaces are those that the whole tree has in common.
     pub(super) fn ids(&self, pid: u32) -> TaskKobjIdsEntry {
         let [vm_id, files_id, fs_id, sighand_id] = self.ids.get(&pid).copied().unwrap_or_default();
+        let [
+            pid_ns,
+            net_ns,
+            ipc_ns,
+            uts_ns,
+            time_ns,
+            mnt_ns,
+            user_ns,
+            cgroup_ns,
+        ] = namespace::ALL.map(|kind| Some(kind.id));
         TaskKobjIdsEntry {
             vm_id,
             files_id,
             fs_id,
             sighand_id,
-            pid_ns_id: Some(1),
-            net_ns_id: Some(2),
-            ipc_ns_id: Some(3),
-            uts_ns_id: Some(4),
-            time_ns_id: Some(5),
-            mnt_ns_id: Some(6),
-            user_ns_id: Some(7),
-            cgroup_ns_id: Some(8),
+            pid_ns_id: pid_ns,
+            net_ns_id: net_ns,
+            ipc_ns_id: ipc_ns,
+            uts_ns_id: uts_ns,
+            time_ns_id: time_ns,
+            mnt_ns_id: mnt_ns,
+            user_ns_id: user_ns,
+            cgroup_ns_id: cgroup_ns,
         }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Kinds of open files that can be made.
-const MADE: [FdTypes; 11] = [
+const MADE: &[FdTypes] = &[
     FdTypes::Reg,
     FdTypes::Pipe,
     FdTypes::Fifo,
@@ -22,6 +22,7 @@ const MADE: [FdTypes; 11] = [
     FdTypes::Timerfd,
     FdTypes::Signalfd,
     FdTypes::Pidfd,
+    FdTypes::Ns,
     FdTypes::Unixsk,
     FdTypes::Tty,
 ];

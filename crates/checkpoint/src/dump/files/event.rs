@@ -7,6 +7,8 @@ use plimsoll_image::proto::{
     SignalfdEntry, TimerfdEntry,
 };
 use plimsoll_proc::process::fdinfo::Kind;
+use plimsoll_sys::kcmp;
+use std::collections::BTreeMap;
 
 /// `eventfd(2)`
 pub(super) fn eventfd(_: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry, Error> {
@@ -74,23 +76,53 @@ pub(super) fn epoll(_: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry
         _ => &[], // it watches nothing
     };
     let small = |number: Option<u64>| number.and_then(|number| u32::try_from(number).ok());
-    let target = |target: &plimsoll_proc::process::fdinfo::EpollTarget| EventpollTfdEntry {
-        id,
-        tfd: target.tfd,
-        events: target.events,
-        data: target.data,
-        dev: small(target.sdev),
-        inode: target.ino,
-        pos: Some(0),
-    };
+    let mut entries = Vec::with_capacity(targets.len());
+    let mut seen = BTreeMap::new();
+    for target in targets {
+        let nth: &mut u32 = seen.entry(target.tfd).or_default();
+        entries.push(EventpollTfdEntry {
+            id,
+            tfd: number_of(open, target.tfd, *nth)?,
+            events: target.events,
+            data: target.data,
+            dev: small(target.sdev),
+            inode: target.ino,
+            pos: Some(0),
+        });
+        *nth += 1;
+    }
     Ok(FileEntry {
         epfd: Some(EventpollFileEntry {
             id,
             flags: open.flags(),
             fown: open.owner()?,
-            tfd: targets.iter().map(target).collect(),
+            tfd: entries,
         }),
         ..entry(FdTypes::Eventpoll, id)
+    })
+}
+
+/// A number of the file that an epoll watches, the `nth` that it was told of as `told`. That number may be closed since, or
+/// be another file's.
+fn number_of(open: &Open<'_>, told: u32, nth: u32) -> Result<u32, Error> {
+    let target = kcmp::EpollTarget {
+        epoll: open.fd,
+        number: told,
+        nth,
+    };
+    let is = |number: u32| kcmp::is_target((open.pid, number), open.pid, target) == Ok(true);
+    if is(told) {
+        return Ok(told);
+    }
+    let path = format!("/proc/{}/fd", open.pid);
+    let names = std::fs::read_dir(&path).map_err(|source| Error::file("list", &path, source))?;
+    let mut numbers = names.filter_map(|name| name.ok()?.file_name().to_str()?.parse().ok());
+    numbers.find(|number| is(*number)).ok_or_else(|| {
+        let what = format!(
+            "descriptor {} is an epoll that watches a file which the process has not open",
+            open.fd
+        );
+        Error::Refused(vec![crate::Obstacle::new(open.pid, what, "close it first")])
     })
 }
 
@@ -104,7 +136,7 @@ pub(super) fn pidfd(_: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry
         pidfd: Some(PidfdEntry {
             id,
             ino: u32::try_from(open.stat.st_ino & u64::from(u32::MAX)).unwrap_or(0),
-            flags: open.flags(),
+            flags: open.info.flags,
             nspid,
             fown: open.owner()?,
         }),

@@ -7,6 +7,7 @@
 mod event;
 mod locks;
 mod memory;
+mod namespace;
 mod pipe;
 mod regular;
 mod tty;
@@ -286,7 +287,7 @@ impl Files {
     /// The entry of an open file: the first beginning of its link that fits tells its kind.
     fn describe(&mut self, open: &Open<'_>, id: u32) -> Result<FileEntry, Error> {
         type Describe = fn(&mut Files, &Open<'_>, u32) -> Result<FileEntry, Error>;
-        const KINDS: [(&[u8], Describe); 11] = [
+        const KINDS: &[(&[u8], Describe)] = &[
             (b"pipe:[", pipe::pipe),
             (b"socket:[", socket),
             (b"/memfd:", memory::file),
@@ -304,6 +305,9 @@ impl Files {
             .find(|(beginning, _)| open.link.starts_with(beginning));
         match kind {
             Some((_, describe)) => describe(self, open, id),
+            None if crate::namespace::of_link(open.link).is_some() => {
+                namespace::file(self, open, id)
+            }
             None => Err(unknown(open)),
         }
     }

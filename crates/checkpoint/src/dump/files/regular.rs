@@ -11,7 +11,10 @@ use plimsoll_image::proto::{
     FdTypes, FileEntry, FownEntry, GhostFileEntry, RegFileEntry, RemapFilePathEntry, RemapType,
     Timeval,
 };
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, Stat, linkat, open, seek, stat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, Stat, linkat, lstat, open, readlinkat, seek,
+    stat,
+};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -81,14 +84,24 @@ pub(super) fn keep_reachable(
     there: &Stat,
     id: u32,
 ) -> Result<Vec<u8>, Error> {
+    let symlink = FileType::from_raw_mode(there.st_mode) == FileType::Symlink;
     let same = |path: &[u8]| {
-        let found = stat(OsStr::from_bytes(path));
+        let path = OsStr::from_bytes(path);
+        let found = if symlink { lstat(path) } else { stat(path) };
         found.is_ok_and(|found| (found.st_dev, found.st_ino) == (there.st_dev, there.st_ino))
     };
     if same(name) {
         return Ok(name.to_vec());
     }
     let was = name.strip_suffix(DELETED).unwrap_or(name);
+    if let Some(pid) = ended_process(was) {
+        files.remaps.push(RemapFilePathEntry {
+            orig_id: id,
+            remap_id: pid,
+            remap_type: Some(RemapType::Procfs.into()),
+        });
+        return Ok(was.to_vec());
+    }
     if there.st_nlink == 0 {
         ghost(files, link, there, id)?;
         return Ok(was.to_vec());
@@ -99,6 +112,15 @@ pub(super) fn keep_reachable(
     }
     linked(files, link, was, there, id)?;
     Ok(was.to_vec())
+}
+
+/// The process that a path below `/proc` is of, where that has ended.
+fn ended_process(path: &[u8]) -> Option<u32> {
+    let below = path.strip_prefix(b"/proc/")?;
+    let first = below.split(|byte| *byte == b'/').next()?;
+    let pid = u32::try_from(plimsoll_proc::text::number(first)?).ok()?;
+    let is_gone = stat(format!("/proc/{pid}")).is_err_and(|errno| errno == Errno::NOENT);
+    is_gone.then_some(pid)
 }
 
 /// An unlinked file, taken along once however many have it open.
@@ -162,6 +184,12 @@ fn read_ghost(link: &str, there: &Stat, limit_bytes: u64) -> Result<Ghost, Error
             ghost.entry.rdev = Some(device(there.st_rdev))
         }
         FileType::Directory | FileType::Fifo => {}
+        FileType::Symlink => {
+            let file = open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            let target = file.and_then(|file| readlinkat(file, "", Vec::new()));
+            let target = target.map_err(|errno| failed(errno.into()))?;
+            ghost.entry.symlnk_target = Some(target.into_bytes());
+        }
         _ => return Err(failed(Errno::NOTSUP.into())),
     }
     Ok(ghost)

@@ -1,7 +1,8 @@
 //! Descriptors that events come from: eventfd, timerfd, signalfd, epoll, pidfd.
 
 use super::super::crew::Crew;
-use super::settle;
+use super::stand_in::StandIn;
+use super::{Files, own, settle};
 use crate::error::Error;
 use crate::snapshot::Snapshot;
 use plimsoll_image::proto::{EventpollTfdEntry, FileEntry};
@@ -98,14 +99,40 @@ pub(super) fn epoll(entry: &FileEntry) -> Result<OwnedFd, Error> {
     Ok(file)
 }
 
-/// `pidfd_open(2)`
-pub(super) fn pidfd(entry: &FileEntry) -> Result<OwnedFd, Error> {
+/// `pidfd_open(2)`; one whose process is gone leads to another that has ended, the same for all that led to the same.
+pub(super) fn pidfd(files: &mut Files<'_>, entry: &FileEntry) -> Result<OwnedFd, Error> {
     let of = entry.pidfd.as_ref().ok_or_else(|| inconsistent(entry))?;
-    let pid = Pid::from_raw(of.nspid).ok_or_else(|| inconsistent(entry))?;
-    let flags = PidfdFlags::from_bits_retain(of.flags) & PidfdFlags::NONBLOCK;
-    let file = pidfd_open(pid, flags).map_err(failed("a pidfd"))?;
-    settle(&file, of.flags, &of.fown)?;
+    let failed = failed("a pidfd");
+    // -1: it was gone. (`Pid::from_raw` takes no negative number.)
+    let pid = match Pid::from_raw(of.nspid.max(0)) {
+        Some(pid) => pid,
+        None => ended(files, of.ino).map_err(&failed)?,
+    };
+    let flags = PidfdFlags::from_bits_retain(of.flags) & (PidfdFlags::NONBLOCK | THREAD);
+    let file = pidfd_open(pid, flags).map_err(&failed)?;
+    own(&file, &of.fown)?;
     Ok(file)
+}
+
+/// `PIDFD_THREAD` (Linux 6.9)
+const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.unsigned_abs());
+
+fn ended(files: &mut Files<'_>, inode: u32) -> Result<Pid, Errno> {
+    if let Some(there) = files.ended.get(&inode) {
+        return Ok(there.pid);
+    }
+    let processes = &files.snapshot.processes;
+    let ids = processes.iter().flat_map(|process| {
+        let node = &process.node;
+        node.threads
+            .iter()
+            .copied()
+            .chain([node.pid, node.pgid, node.sid])
+    });
+    let made = StandIn::ended(&ids.collect())?;
+    let pid = made.pid;
+    files.ended.insert(inode, made);
+    Ok(pid)
 }
 
 /// Has every epoll watch what it watched. Each watch is known to the kernel by open file and number, so a process that has
@@ -138,12 +165,23 @@ pub(super) fn watch(crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
 
 fn add(crew: &mut Crew, pid: u32, epoll: u32, target: &EventpollTfdEntry) -> Result<(), Error> {
     const EPOLL_CTL_ADD: u64 = 1;
+    const F_DUPFD: u64 = libc::F_DUPFD.unsigned_abs() as u64;
     let task = &mut crew.member(pid)?.leader;
     // struct epoll_event is packed: events, then data.
     let mut bytes = target.events.to_ne_bytes().to_vec();
     bytes.extend(target.data.to_ne_bytes());
     let at = task.argument(&bytes)?;
-    let args = [epoll.into(), EPOLL_CTL_ADD, target.tfd.into(), at];
-    task.call("watch a descriptor in", libc::SYS_epoll_ctl, args)?;
+    let what = "watch a descriptor in";
+    let watched = |number: u64| [epoll.into(), EPOLL_CTL_ADD, number, at];
+    let number = u64::from(target.tfd);
+    match task.try_call(what, libc::SYS_epoll_ctl, watched(number))? {
+        // The same file twice: the second time by a number that is closed by now, and is again.
+        Err(Errno::EXIST) => {
+            let other = task.call(what, libc::SYS_fcntl, [number, F_DUPFD, 0])?;
+            task.call(what, libc::SYS_epoll_ctl, watched(other))?;
+            task.call("close a descriptor", libc::SYS_close, [other])?;
+        }
+        added => drop(added.map_err(|errno| crate::error::Step::new(what, task.tid).errno(errno))?),
+    }
     Ok(())
 }

@@ -4,8 +4,10 @@
 mod event;
 mod locks;
 mod memory;
+mod namespace;
 mod pipe;
 mod regular;
+mod stand_in;
 mod tty;
 mod unix;
 
@@ -21,6 +23,7 @@ use plimsoll_units::PageSize;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
+use stand_in::StandIn;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -41,6 +44,10 @@ pub(crate) struct Files<'s> {
     sockets: BTreeMap<u32, OwnedFd>,
     /// Sockets that connect by name once all are there: id, and the inode of whom they know.
     connect_later: Vec<(u32, u32)>,
+    /// Processes that pidfds of ended ones lead to, by the inode of the pidfd.
+    ended: BTreeMap<u32, StandIn>,
+    /// Processes that stand for ended ones in `/proc`, until everybody has what he needs of them.
+    ended_in_proc: BTreeMap<u32, StandIn>,
     /// Names that are only there for this restore.
     spare_names: BTreeSet<PathBuf>,
 }
@@ -60,6 +67,8 @@ impl<'s> Files<'s> {
             terminals: tty::Terminals::default(),
             sockets: BTreeMap::new(),
             connect_later: Vec::new(),
+            ended: BTreeMap::new(),
+            ended_in_proc: BTreeMap::new(),
             spare_names: BTreeSet::new(),
         }
     }
@@ -90,7 +99,8 @@ impl<'s> Files<'s> {
             FdTypes::Eventpoll => event::epoll(entry),
             FdTypes::Timerfd => event::timerfd(entry),
             FdTypes::Signalfd => event::signalfd(entry),
-            FdTypes::Pidfd => event::pidfd(entry),
+            FdTypes::Pidfd => event::pidfd(self, entry),
+            FdTypes::Ns => namespace::file(entry),
             FdTypes::Unixsk => unix::socket(self, entry),
             FdTypes::Tty => tty::file(self, entry),
             other => Err(Error::inconsistent(format!(

@@ -1,14 +1,17 @@
 //! Files with a path, opened as they were; unlinked ones made again and unlinked.
 
+use super::stand_in::StandIn;
 use super::{Files, itself, own};
 use crate::error::Error;
 use plimsoll_image::proto::{RegFileEntry, RemapType};
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, chmod, chown,
-    futimens, linkat, mkdir, mknodat, open, rmdir, seek, unlink,
+    chownat, futimens, linkat, mkdir, mknodat, open, rmdir, seek, symlinkat, unlink,
 };
 use rustix::io::Errno;
+use rustix::process::Pid;
+use std::collections::btree_map::Entry;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -25,7 +28,10 @@ pub(super) fn open_as(
     let reg = reg.ok_or_else(|| Error::inconsistent(format!("file {id} has no path")))?;
     let path = PathBuf::from(OsStr::from_bytes(&reg.name));
     let flags = OFlags::from_bits_retain(flags.unwrap_or(reg.flags));
-    let not_kept = OFlags::CREATE | OFlags::EXCL | OFlags::TRUNC;
+    let mut not_kept = OFlags::CREATE | OFlags::EXCL | OFlags::TRUNC;
+    if flags.contains(OFlags::TMPFILE) {
+        not_kept |= OFlags::TMPFILE; // O_DIRECTORY is among its bits
+    }
     let flags = flags.difference(not_kept) | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = by_way_of(files, id, reg, &path, flags)?;
     if flags.contains(OFlags::PATH) {
@@ -60,7 +66,13 @@ pub(super) fn by_way_of(
             Ok(file)
         }
         Some((RemapType::Ghost, ghost)) => {
-            let itself = itself(ghost_file(files, ghost, path)?);
+            let file = ghost_file(files, ghost, path)?;
+            if flags.contains(OFlags::PATH | OFlags::NOFOLLOW) {
+                // A symbolic link: by /proc it would be followed.
+                let same = rustix::io::fcntl_dupfd_cloexec(file, 0);
+                return same.map_err(failed);
+            }
+            let itself = itself(file);
             open(itself, flags, Mode::empty()).map_err(failed)
         }
         Some((RemapType::Linked, other)) => {
@@ -72,7 +84,15 @@ pub(super) fn by_way_of(
             files.spare_names.insert(other);
             file.map_err(failed)
         }
-        Some((RemapType::Procfs, _)) => Err(failed(Errno::NOTSUP)),
+        Some((RemapType::Procfs, pid)) => {
+            if let Entry::Vacant(free) = files.ended_in_proc.entry(pid) {
+                let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                let raw = raw.ok_or_else(|| failed(Errno::SRCH))?;
+                let there = StandIn::with(raw).map_err(failed)?;
+                free.insert(there);
+            }
+            open(path, flags, Mode::empty()).map_err(failed)
+        }
     }
 }
 
@@ -121,6 +141,10 @@ fn make_ghost(files: &Files<'_>, id: u32, path: &Path) -> Result<OwnedFd, Error>
             drop(open(&at, flags, mode).map_err(failed)?);
         }
         FileType::Directory => mkdir(&at, mode).map_err(failed)?,
+        FileType::Symlink => {
+            let target = entry.symlnk_target.as_deref().unwrap_or_default();
+            symlinkat(target, CWD, &at).map_err(failed)?;
+        }
         _ => {
             let device = entry.rdev.map_or(0, device);
             mknodat(CWD, &at, kind, mode, device).map_err(failed)?;
@@ -140,6 +164,12 @@ fn make_ghost(files: &Files<'_>, id: u32, path: &Path) -> Result<OwnedFd, Error>
 /// Owner, mode, content and times.
 fn furnish(at: &Path, ghost: &crate::snapshot::Ghost, mode: Mode) -> Result<OwnedFd, Errno> {
     let entry = &ghost.entry;
+    if FileType::from_raw_mode(entry.mode) == FileType::Symlink {
+        let (user, group) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        chownat(CWD, at, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        return open(at, flags, Mode::empty());
+    }
     chown(
         at,
         Some(Uid::from_raw(entry.uid)),

@@ -1,0 +1,61 @@
+//! Kinds of open files beside the plain.
+
+use crate::tree::Tree;
+use plimsoll_checkpoint::After;
+use plimsoll_testkit::need;
+
+/// A file that never had a name, symbolic links with and without a name, a namespace, an epoll that was told of files by
+/// numbers that are closed or others' by now, pidfds of a process that is gone, and a child with the same descriptor table.
+const KINDS: &str = r#"
+import ctypes, os, select, signal, time
+nameless = os.open(".", os.O_RDWR | os.O_TMPFILE, 0o600); os.write(nameless, b"nameless")
+for name in ("kept", "gone"): os.symlink("target", name)
+kept, gone = (os.open(name, os.O_PATH | os.O_NOFOLLOW) for name in ("kept", "gone"))
+os.unlink("gone")
+net = os.open("/proc/self/ns/net", os.O_RDONLY)
+poll = select.epoll()
+pipes = [os.pipe() for _ in range(3)]
+for i, (reader, _) in enumerate(pipes):
+    number = os.dup2(reader, 100)
+    poll.register(number, select.EPOLLIN)
+    os.close(number)
+ended = os.fork()
+if ended == 0: os._exit(0)
+pidfds = [os.pidfd_open(ended) for _ in range(2)]
+os.waitpid(ended, 0)
+inode = [os.fstat(fd).st_ino for fd in pidfds]
+libc = ctypes.CDLL(None, use_errno=True)
+CLONE_FILES = 0x400
+child = libc.syscall(56, CLONE_FILES | signal.SIGCHLD, 0, 0, 0, 0)
+if child == 0:
+    while True: libc.syscall(34)
+while True:
+    assert os.pread(nameless, 20, 0) == b"nameless"
+    assert [os.readlink("", dir_fd=fd) for fd in (kept, gone)] == ["target", "target"]
+    assert os.readlink(f"/proc/self/fd/{net}") == os.readlink("/proc/self/ns/net")
+    for reader, writer in pipes:
+        assert poll.poll(0) == []
+        os.write(writer, b"x")
+        assert len(poll.poll(0)) == 1
+        os.read(reader, 1)
+    for fd in pidfds:
+        try: signal.pidfd_send_signal(fd, 0); assert False, "the process is not gone"
+        except ProcessLookupError: pass
+    assert os.fstat(pidfds[0]).st_ino == os.fstat(pidfds[1]).st_ino
+    opened = os.open("/dev/null", os.O_RDONLY)
+    assert os.path.lexists(f"/proc/{child}/fd/{opened}"), "the table is not shared"
+    os.close(opened)
+    print("turn")
+    time.sleep(0.01)
+"#;
+
+#[test]
+fn every_kind_of_file_comes_back() {
+    need!(Root, Program("python3"));
+    let mut tree = Tree::start(KINDS);
+    tree.dump(After::End).unwrap();
+    tree.restore().unwrap();
+    let said = tree.says().len();
+    let says = tree.hear(said + 3);
+    assert!(says.iter().all(|line| line == "turn"), "{says:?}");
+}
