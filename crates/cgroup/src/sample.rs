@@ -4,6 +4,7 @@ use crate::format::Pids;
 use crate::mount::{self, Hierarchy, Version};
 use crate::walk::{self, Visit};
 use crate::{Error, v1, v2};
+use plimsoll_proc::pressure::Pressure;
 use plimsoll_proc::{Dir, DirId, Root, cgroups};
 use plimsoll_units::{Bytes, Limit};
 use std::ffi::OsString;
@@ -84,6 +85,7 @@ pub struct MemoryV2 {
     pub swap_current: Option<Bytes>,
     pub swap_max: Option<Limit>,
     pub stat: Option<v2::MemoryStat>,
+    pub pressure: Option<Pressure>,
     pub descendants: Option<v2::Descendants>,
 }
 
@@ -194,6 +196,7 @@ impl MemoryV2 {
             swap_current: or_note(files.memory_swap_current(), errors),
             swap_max: or_note(files.memory_swap_max(), errors),
             stat: or_note(files.memory_stat(), errors),
+            pressure: files.memory_pressure().unwrap_or_default(), // refused where psi=0 was booted with
             descendants: or_note(files.cgroup_stat(), errors),
         }
     }

@@ -123,6 +123,8 @@ pub(crate) enum At {
     Unix(i64),
     /// So long before the recording's end.
     BeforeTheEnd(Duration),
+    /// When most was committed.
+    MostCommitted,
 }
 
 impl At {
@@ -131,13 +133,7 @@ impl At {
         let Some(before) = word.strip_prefix('-') else {
             return word.parse().map(Self::Unix).map_err(|_| wrong());
         };
-        let (number, unit_s) = match before.strip_suffix('m') {
-            Some(minutes) => (minutes, 60),
-            None => (before.strip_suffix('s').unwrap_or(before), 1),
-        };
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let seconds = number.checked_mul(unit_s).ok_or_else(wrong)?;
-        Ok(Self::BeforeTheEnd(Duration::from_secs(seconds)))
+        duration(before).map(Self::BeforeTheEnd).ok_or_else(wrong)
     }
 }
 
@@ -198,13 +194,80 @@ Examples:
   plimsoll look --root /var/tmp/full-host commit
   tar -C /var/tmp -czf full-host.tar.gz full-host    to send it to somebody you trust";
 
-/// Say why memory ran out, with the evidence and what to do
+/// Say what is wrong with this host's memory, with the evidence and what to do
+///
+/// Each finding has an id, what it stands on and where to look that up, what it means, what to do about it and how to
+/// undo that. What was looked for and not found is said too, and what could not be seen. Changes nothing. The
+/// subcommands explain OOM reports, and what strict overcommit means for this host.
 #[derive(Debug, Args)]
-#[command(after_help = EXPLAIN_EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, after_help = FINDINGS_EXAMPLES)]
 pub(crate) struct Explain {
     #[command(subcommand)]
-    pub(crate) what: ExplainWhat,
+    pub(crate) what: Option<ExplainWhat>,
+
+    #[command(flatten)]
+    pub(crate) scene: SceneArgs,
+
+    /// Take two looks, so long apart (60s, 10m): what grows is seen only so. With a recording, the earlier look is so
+    /// long before; DIR is a tree that was captured of the same host earlier
+    #[arg(long, value_name = "TIME|DIR", value_parser = Since::parse)]
+    pub(crate) since: Option<Since>,
+
+    /// Print one JSON document, schema plimsoll.explain/1 (docs/explain-json.md)
+    #[arg(long)]
+    pub(crate) json: bool,
 }
+
+/// Which host is explained, and when.
+#[derive(Debug, Args)]
+pub(crate) struct SceneArgs {
+    /// Read a tree that `plimsoll capture` wrote, or a recording of `plimsoll record`, instead of this host
+    #[arg(long, value_name = "PATH")]
+    pub(crate) root: Option<PathBuf>,
+
+    /// Which moment of the recording: seconds since 1970, or so long before its end (-30s, -2m); its last one
+    /// unless given
+    #[arg(long, value_name = "TIME", requires = "root", allow_hyphen_values = true, value_parser = At::parse)]
+    pub(crate) at: Option<At>,
+}
+
+/// The earlier of two looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// So long before the other.
+    Ago(Duration),
+    /// A captured tree.
+    Captured(PathBuf),
+}
+
+impl Since {
+    fn parse(word: &str) -> Result<Self, String> {
+        match duration(word) {
+            Some(ago) if ago.is_zero() => Err("two looks at once are one".to_owned()),
+            Some(ago) => Ok(Self::Ago(ago)),
+            None => Ok(Self::Captured(word.into())),
+        }
+    }
+}
+
+/// `90`, `90s`, `2m`.
+fn duration(word: &str) -> Option<Duration> {
+    let (number, unit_s) = match word.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (word.strip_suffix('s').unwrap_or(word), 1),
+    };
+    let number: u64 = number.parse().ok()?;
+    Some(Duration::from_secs(number.checked_mul(unit_s)?))
+}
+
+const FINDINGS_EXAMPLES: &str = "\
+Examples:
+  plimsoll explain                       what is wrong with this host's memory
+  plimsoll explain --since 60s           and what grows
+  plimsoll explain --root FILE --at -30s --since 60s   from a recording, half a minute before its end
+  plimsoll explain overcommit            what is promised, and what can be delivered
+  plimsoll explain oom                   every OOM report that the running kernel still has
+  plimsoll explain --json | jq -r '.findings[].title'";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -216,7 +279,30 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExplainWhat {
     Oom(ExplainOom),
+    Overcommit(ExplainOvercommit),
 }
+
+/// Explain strict overcommit: what can be promised, what can be delivered, and the band between, where the OOM killer fires
+///
+/// The three states of a host under strict overcommit (vm.overcommit_memory=2) with its own numbers, whether it is set or
+/// not; programs whose reservations and forks would be refused; the setting in bytes that closes the band, its
+/// price, and the command to undo it. Of a recording the moment is read at which most was committed, unless --at names another. Changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = OVERCOMMIT_EXAMPLES)]
+pub(crate) struct ExplainOvercommit {
+    #[command(flatten)]
+    pub(crate) scene: SceneArgs,
+
+    /// Print one JSON document, schema plimsoll.explain-overcommit/1 (docs/explain-json.md)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const OVERCOMMIT_EXAMPLES: &str = "\
+Examples:
+  plimsoll explain overcommit                  this host
+  plimsoll explain overcommit --root FILE      the peak of a recording
+  sudo $(plimsoll explain overcommit --json | jq -r .advice.command)";
 
 /// Explain OOM reports: what asked for what, why no zone could serve it, who had the memory, who was killed
 ///

@@ -1,4 +1,4 @@
-//! `plimsoll capture`: one look, and the bytes it was made from.
+//! `plimsoll capture`: one look with all that `explain` asks for besides, and the bytes it was made from.
 //!
 //! Everything is written into a directory beside the one that was asked for, which takes its name at the end: so DIR is complete
 //! or as it was. A signal ends it with that directory removed; where it was killed outright, the next capture to the same place names
@@ -12,7 +12,7 @@ use crate::terminal;
 use anyhow::Context;
 use plimsoll_proc::{Recorded, Root};
 use rustix::fs::{Mode, OFlags};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
@@ -60,8 +60,8 @@ fn write(into: &Path, mappings: Mappings) -> Result<Recorded, Failure> {
         .with_context(|| format!("cannot open {}", into.display()))
         .map_err(|error| Failure::new(Kind::Failed, error))?;
     let root = Root::recorded(directory);
-    let look = Gatherer::new(&root)?.look(&Wanted::everything(mappings))?;
-    root.record(LOOK_FILE, &json(&look)?);
+    let account = Gatherer::new(&root)?.account(&Wanted::everything(mappings))?;
+    root.record(LOOK_FILE, &json(&account.look)?);
     root.record(HOST_FILE, &json(&CapturedHost::now())?);
     Ok(root.finish_recording()?)
 }
@@ -74,13 +74,13 @@ fn json(document: &impl Serialize) -> Result<Vec<u8>, Failure> {
 const HOST_FILE: &str = "plimsoll/host.json";
 
 /// What a person wants to know of a tree that somebody sent.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct CapturedHost {
     /// Seconds since 1970, UTC.
     captured_unix_s: u64,
     kernel: String,
     machine: String,
-    plimsoll: &'static str,
+    plimsoll: String,
 }
 
 impl CapturedHost {
@@ -91,9 +91,15 @@ impl CapturedHost {
             captured_unix_s: since_1970.map_or(0, |since| since.as_secs()),
             kernel: uname.release().to_string_lossy().into_owned(),
             machine: uname.machine().to_string_lossy().into_owned(),
-            plimsoll: env!("CARGO_PKG_VERSION"),
+            plimsoll: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+}
+
+/// When a captured tree was captured, in seconds since 1970; `None` for one that does not say.
+pub(crate) fn taken_at(root: &Root) -> Option<i64> {
+    let host: CapturedHost = serde_json::from_slice(&root.read(HOST_FILE).ok()?).ok()?;
+    i64::try_from(host.captured_unix_s).ok()
 }
 
 fn refuse_unless_new_or_empty(dir: &Path) -> Result<(), Failure> {

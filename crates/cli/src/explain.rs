@@ -1,7 +1,12 @@
 //! `plimsoll explain`: what is read, and how its findings are shown.
 
+mod findings;
+mod findings_view;
 mod oom;
 mod oom_view;
+mod overcommit;
+mod overcommit_view;
+mod paragraphs;
 mod source;
 
 use crate::args::{self, ExplainWhat};
@@ -11,7 +16,9 @@ use serde::Serialize;
 /// Explains as asked.
 pub(crate) fn run(args: &args::Explain) -> Result<(), Failure> {
     match &args.what {
-        ExplainWhat::Oom(args) => oom::run(args),
+        None => findings::run(args),
+        Some(ExplainWhat::Oom(args)) => oom::run(args),
+        Some(ExplainWhat::Overcommit(args)) => overcommit::run(args),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::args::{self, Pss, View};
 use crate::failure::Failure;
+use plimsoll_explain::findings::Account;
 use plimsoll_ledger::Sample;
 use plimsoll_ledger::commit::{self, Promises, Recount};
 use plimsoll_ledger::look::{Look, Unseen};
@@ -17,6 +18,7 @@ use plimsoll_proc::process::sample::Samples;
 use plimsoll_proc::process::status::Status;
 use plimsoll_proc::process::walk::walk;
 use plimsoll_proc::process::{mappings, smaps, smaps_rollup};
+use plimsoll_proc::state::State;
 use plimsoll_proc::text::printable;
 use plimsoll_proc::{Root, page_size, sysvipc_shm};
 use plimsoll_units::PageSize;
@@ -56,6 +58,14 @@ impl Wanted {
             mappings: matches!(view, Some(View::Commit)).then_some(Mappings::All),
             slab_caches: matches!(view, Some(View::Slab)),
             pss: args.pss,
+        }
+    }
+
+    /// What findings are made from.
+    pub(crate) fn for_findings() -> Self {
+        Self {
+            slab_caches: true,
+            ..Self::everything(Mappings::Cheap)
         }
     }
 
@@ -101,6 +111,19 @@ impl<'r> Gatherer<'r> {
 
     /// Looks once.
     pub(crate) fn look(&mut self, wanted: &Wanted) -> Result<Look, Failure> {
+        self.sample(wanted).map(plimsoll_ledger::look)
+    }
+
+    /// Looks once, and keeps what the account leaves out and explanations need.
+    pub(crate) fn account(&mut self, wanted: &Wanted) -> Result<Account, Failure> {
+        let sample = self.sample(wanted)?;
+        let found = sample.found.clone();
+        let look = plimsoll_ledger::look(sample);
+        let state = State::read(self.root, self.page);
+        Ok(Account { look, found, state })
+    }
+
+    fn sample(&mut self, wanted: &Wanted) -> Result<Sample<'_>, Failure> {
         if !std::mem::take(&mut self.first) {
             self.host.read_slow();
         }
@@ -117,7 +140,7 @@ impl<'r> Gatherer<'r> {
             _ => Shares::new(),
         };
         let promises = self.promises(wanted.mappings, &mut unseen);
-        Ok(plimsoll_ledger::look(Sample {
+        Ok(Sample {
             host: self.host.sample()?,
             slab_caches: wanted.slab_caches,
             found,
@@ -126,7 +149,7 @@ impl<'r> Gatherer<'r> {
             promises,
             groups,
             unseen,
-        }))
+        })
     }
 
     fn shares(&self, samples: &Samples, which: Pss, unseen: &mut Vec<Unseen>) -> Shares {

@@ -14,7 +14,7 @@ fn help() {
       look         Show who owns every page of RAM
       capture      Write down what `look` reads, to look at it later or elsewhere
       record       Keep the last minutes of this host in locked memory, to be read afterwards
-      explain      Say why memory ran out, with the evidence and what to do
+      explain      Say what is wrong with this host's memory, with the evidence and what to do
       check        Tell whether processes can be parked, and what would leave memory
       park         Take the memory of living processes out of RAM; all else stays
       resume       Let parked processes run again, and bring their memory back

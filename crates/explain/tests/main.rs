@@ -7,6 +7,7 @@
     reason = "all of it is tests"
 )]
 
+mod documented;
 mod odd;
 mod of_the_lab;
 mod public;

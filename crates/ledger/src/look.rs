@@ -163,7 +163,7 @@ pub enum Policy {
 }
 
 /// One process in the commit account.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct CommitProcess {
     /// Process id.
     pub pid: u32,
@@ -175,6 +175,8 @@ pub struct CommitProcess {
     pub charged_not_resident_bytes: Bytes,
     /// Anonymous memory in mappings without `ac`.
     pub anon_outside_bytes: Bytes,
+    /// Size of its writable private mappings without `ac`: what strict overcommit would charge it besides.
+    pub unreserved_bytes: Bytes,
     /// Recognised shapes in words: "1.9 GiB in 32 glibc heaps that Committed_AS does not see".
     pub shapes: Vec<String>,
 }
@@ -231,6 +233,14 @@ pub struct Group {
     /// Swap that it may use beside its RAM; `null` for no limit. On v1 the part of the limit on both that is
     /// beyond the one on RAM.
     pub swap_limit_bytes: Option<Bytes>,
+    /// Its own `memory.high`, above which its processes are slowed down; `null` for none, and on v1.
+    pub ram_high_bytes: Option<Bytes>,
+    /// Percent of the last minute in which some process in it waited for memory; `null` on v1, and where the kernel
+    /// does not tell.
+    pub stalled_percent: Option<f64>,
+    /// Pages that were needed again soon after they had been taken away, since the group was made; `null` where the
+    /// kernel does not tell.
+    pub refaulted_pages: Option<u64>,
     /// Processes in it.
     pub processes: Option<u64>,
     /// Charged memory that no process in it owns, at the least: the sum of `unowned`.

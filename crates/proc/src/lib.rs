@@ -24,6 +24,7 @@ pub mod pressure;
 pub mod process;
 mod root;
 pub mod slabinfo;
+pub mod state;
 pub mod swaps;
 pub mod sysctl;
 pub mod sysvipc_shm;

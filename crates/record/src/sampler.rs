@@ -10,7 +10,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::ffi::CString;
 
 /// What is kept of the host, as paths below `/`. A recording lists them, so the list may change.
-pub const HOST_FILES: [&str; 14] = [
+pub const HOST_FILES: [&str; 21] = [
     "proc/meminfo",
     "proc/vmstat",
     "proc/zoneinfo",
@@ -25,6 +25,13 @@ pub const HOST_FILES: [&str; 14] = [
     "proc/sys/fs/dentry-state",
     "proc/sys/vm/overcommit_memory",
     "proc/sys/vm/overcommit_ratio",
+    "proc/sys/vm/overcommit_kbytes",
+    "proc/sys/vm/min_free_kbytes",
+    "proc/sys/vm/admin_reserve_kbytes",
+    "proc/sys/vm/user_reserve_kbytes",
+    "proc/sys/vm/swappiness",
+    "proc/sysvipc/shm",
+    "proc/self/mountinfo",
 ];
 
 /// A file may grow to this many times what it was at first: caches and zones come, lines get longer.

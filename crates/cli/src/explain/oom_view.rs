@@ -1,6 +1,7 @@
 //! OOM reports for people: the verdict first, then the figures it stands on.
 
-use crate::table::{Align, Cell, Table, wrap};
+use super::paragraphs::{heading, item, line, unbounded};
+use crate::table::{Align, Cell, Table};
 use crate::terminal::{Colour, Terminal};
 use plimsoll_explain::oom::{Answer, Comparison, Document, Group, Memory, Tasks, Verdict, Zone};
 use plimsoll_units::Bytes;
@@ -321,34 +322,4 @@ fn amounts(rows: impl Iterator<Item = (Bytes, String)>, terminal: &Terminal) -> 
         text.push('\n');
     }
     text
-}
-
-fn heading(text: &mut String, words: &str, terminal: &Terminal) {
-    text.push('\n');
-    text.push_str(&terminal.paint(Colour::Strong, words));
-    text.push('\n');
-}
-
-/// A paragraph, indented.
-fn line(words: &str, indent: usize, terminal: &Terminal) -> String {
-    let lines = wrap(words, indent, terminal).into_iter();
-    lines.fold(String::new(), |text, line| {
-        text + &" ".repeat(indent) + line + "\n"
-    })
-}
-
-/// One of several, with a mark before it.
-fn item(words: &str, terminal: &Terminal) -> String {
-    let text = line(words, 4, terminal);
-    text.get(4..)
-        .map(|rest| format!("  - {rest}"))
-        .unwrap_or(text)
-}
-
-/// A report is read from the top, however high the screen is.
-fn unbounded(terminal: &Terminal) -> Terminal {
-    Terminal {
-        rows: None,
-        ..*terminal
-    }
 }

@@ -135,6 +135,7 @@ pub(super) fn look() -> Look {
                 charged_bytes: mib(70),
                 charged_not_resident_bytes: mib(60),
                 anon_outside_bytes: mib(1_984),
+                unreserved_bytes: mib(2_048),
                 shapes: vec![
                     "1.94 GiB in 32 glibc heaps that Committed_AS does not see".to_owned(),
                 ],
@@ -158,6 +159,9 @@ pub(super) fn look() -> Look {
                 ram_limit_bytes: Some(mib(8_192)),
                 ram_limit_effective_bytes: Some(mib(4_096)),
                 swap_limit_bytes: None,
+                ram_high_bytes: Some(mib(6_144)),
+                stalled_percent: Some(0.5),
+                refaulted_pages: Some(17),
                 processes: Some(2),
                 unowned_bytes: Some(mib(290)),
                 unowned: Some(Unowned {
@@ -179,6 +183,9 @@ pub(super) fn look() -> Look {
                 ram_limit_bytes: None,
                 ram_limit_effective_bytes: None,
                 swap_limit_bytes: None,
+                ram_high_bytes: None,
+                stalled_percent: None,
+                refaulted_pages: None,
                 processes: None,
                 unowned_bytes: None,
                 unowned: None,

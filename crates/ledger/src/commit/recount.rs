@@ -6,6 +6,7 @@ use super::shapes::Shapes;
 use crate::look::{CommitProcess, Unread, Unreadable};
 use plimsoll_proc::meminfo::Meminfo;
 use plimsoll_proc::process::mappings::Event;
+use plimsoll_proc::process::maps::Perms;
 use plimsoll_proc::process::smaps::Smap;
 use plimsoll_proc::process::status::{Status, Vm};
 use plimsoll_proc::process::vm_flags::VmFlag;
@@ -38,6 +39,7 @@ struct Row {
     charged: Bytes,
     charged_not_resident: Bytes,
     anon_outside: Bytes,
+    unreserved: Bytes,
     shapes: Vec<String>,
 }
 
@@ -106,6 +108,7 @@ impl Recount {
             charged_bytes: row.charged,
             charged_not_resident_bytes: row.charged_not_resident,
             anon_outside_bytes: row.anon_outside,
+            unreserved_bytes: row.unreserved,
             shapes: row.shapes,
         };
         (self.rows.into_iter().map(shown).collect(), self.unreadable)
@@ -133,6 +136,9 @@ impl Current {
             row.charged_not_resident += smap.mapping.size() - private_pages(smap);
         } else if !smap.mapping.is_shared() {
             row.anon_outside += private_pages(smap);
+            if smap.mapping.perms.contains(Perms::WRITE) {
+                row.unreserved += smap.mapping.size();
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! the node alone). Pages in it that nobody maps are charged and of no kind, so that under swapping the kinds sum
 //! to less than the charge, by `swapcached` at most.
 
+use plimsoll_cgroup::format::FlatKeyed;
 use plimsoll_cgroup::sample::{Memory, MemoryV1, MemoryV2};
 use plimsoll_cgroup::v2;
 use plimsoll_units::{Bytes, Limit};
@@ -30,6 +31,12 @@ pub(super) struct Kinds {
     /// Its own limit, or the one that the kernel worked out with those of all above it.
     pub(super) effective_limit: Option<Limit>,
     pub(super) swap_limit: Option<Limit>,
+    /// Above this its processes are slowed down.
+    pub(super) high: Option<Limit>,
+    /// Percent of the last minute in which some process waited for memory.
+    pub(super) stalled: Option<f64>,
+    /// Pages that were needed again soon after they were taken away.
+    pub(super) refaults: Option<u64>,
 }
 
 impl Kinds {
@@ -71,7 +78,19 @@ fn of_v1(memory: &MemoryV1) -> Kinds {
             .memsw_limit
             .zip(memory.limit)
             .map(|(both, ram)| beyond(both, ram)),
+        high: None,
+        stalled: None,
+        refaults: refaults(&stat.all, "total_"),
     }
+}
+
+/// For anonymous memory and files apart since 5.9.
+fn refaults(stat: &FlatKeyed, prefix: &str) -> Option<u64> {
+    let count = |kind| stat.get(&format!("{prefix}workingset_refault{kind}"));
+    let apart = count("_anon").zip(count("_file"));
+    apart
+        .map(|(anon, file)| anon.saturating_add(file))
+        .or_else(|| count(""))
 }
 
 /// What a limit on RAM and swap together leaves for swap when RAM is full.
@@ -107,6 +126,9 @@ fn of_v2(memory: &MemoryV2) -> Kinds {
         limit: memory.max,
         effective_limit: memory.max,
         swap_limit: memory.swap_max,
+        high: memory.high,
+        stalled: memory.pressure.map(|pressure| pressure.some.avg60),
+        refaults: refaults(&stat.all, ""),
     }
 }
 
