@@ -4,6 +4,7 @@
 mod both_ways;
 mod failing;
 mod files;
+mod filters;
 mod memory;
 mod sharing;
 mod terminals;

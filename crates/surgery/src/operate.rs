@@ -95,7 +95,8 @@ impl<'p> Operation<'p> {
             Some(_) => process.threads.remove(place),
             None => return Err(OperateError::NoThread { pid }),
         };
-        if ground.filtered && !sleeps_filters(&thread) {
+        // Of each thread: they may have other filters than their leader.
+        if !sleeps_filters(&thread) && ground.filtered {
             process.threads.insert(place, thread);
             return Err(OperateError::Seccomp { pid });
         }

@@ -49,17 +49,6 @@ fn of_process(root: &Root, pid: u32, found: &mut Vec<Obstacle>) -> Result<(), Er
     if status.as_ref().is_some_and(|status| status.tracer_pid != 0) {
         add("it is traced".into(), "end the debugger or tracer first");
     }
-    if status
-        .as_ref()
-        .and_then(|status| status.seccomp)
-        .unwrap_or(0)
-        != 0
-    {
-        add(
-            "it runs under seccomp".into(),
-            "none yet: checkpoint it with CRIU",
-        );
-    }
     if field(&text, b"x86_Thread_features").is_some_and(|features| features.starts_with(b"shstk")) {
         add(
             "it has shadow stacks".into(),

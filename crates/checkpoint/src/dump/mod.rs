@@ -10,6 +10,7 @@ mod credentials;
 mod files;
 mod memory;
 mod process;
+mod seccomp;
 mod signals;
 mod threads;
 mod timers;
@@ -138,6 +139,7 @@ impl Dump<'_> {
     ) -> Result<(Snapshot, u64), Error> {
         let mut snapshot = Snapshot::default();
         let mut files = Files::new(self.options);
+        let mut filters = seccomp::Filters::default();
         let mut memory = memory::Memory::new(set, page_size);
         let nodes = tree::nodes(self.root, self.pid, stopped)?;
         let objects = tree::Objects::of(&nodes)?;
@@ -157,6 +159,7 @@ impl Dump<'_> {
                     .push((node.pid, process::zombie(self.root, node.pid)?)),
                 Some(standing) => {
                     process::look(self.root, standing, &mut process)?;
+                    filters.look(standing, &mut process)?;
                     let mm = memory.look(self.root, standing.name.pid, &mut files)?;
                     process.mm = Some(process::memory_fields(self.root, standing, mm, &mut files)?);
                     process.fs = Some(files.fs(self.root, node.pid)?);
@@ -169,6 +172,7 @@ impl Dump<'_> {
         memory.shared(&files)?;
         let pages = memory.pages();
         files.finish(&mut snapshot)?;
+        snapshot.seccomp = filters.finish();
         snapshot.inventory = inventory(&snapshot);
         Ok((snapshot, pages))
     }

@@ -50,6 +50,11 @@ pub(super) fn look(
             sas: Some(answers.alternate_stack),
             creds: Some(credentials::parse(&text, &status, answers.secure_bits)),
             comm: Some(status.name),
+            // Strict is 1, filters 2, as in images; 0 is not said.
+            seccomp_mode: status
+                .seccomp
+                .filter(|mode| *mode != 0)
+                .and_then(|mode| mode.try_into().ok()),
             ..kernel_state(thread)?
         }),
         ..CoreEntry::default()

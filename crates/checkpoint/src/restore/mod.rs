@@ -18,6 +18,7 @@ mod inherited;
 mod kernel_mappings;
 mod memory;
 mod process;
+mod seccomp;
 mod signals;
 mod space;
 mod task;
@@ -96,7 +97,7 @@ impl Restore<'_> {
             .filter(|process| process.mm.is_some())
         {
             let member = crew.member(process.pid())?;
-            process::restore(member, process, &transport, &mut files)?;
+            process::restore(member, process, &transport, &mut files, &snapshot.seccomp)?;
         }
         files.finish(&mut crew, &snapshot)?;
         drop(files);

@@ -4,10 +4,10 @@ use super::crew::Member;
 use super::files::Files;
 use super::task::Task;
 use super::transport::Transport;
-use super::{credentials, signals, threads, timers};
+use super::{credentials, seccomp, signals, threads, timers};
 use crate::error::{Error, Step};
 use crate::snapshot::Process;
-use plimsoll_image::proto::{MmEntry, TaskCoreEntry};
+use plimsoll_image::proto::{MmEntry, SeccompEntry, TaskCoreEntry};
 use rustix::io::Errno;
 
 /// Gives a process all that it has beside memory and descriptors.
@@ -16,6 +16,7 @@ pub(super) fn restore(
     process: &Process,
     transport: &Transport,
     files: &mut Files<'_>,
+    filters: &SeccompEntry,
 ) -> Result<(), Error> {
     let socket = member.socket;
     let (Some(whole), Some(mm)) = (process.whole(), &process.mm) else {
@@ -46,6 +47,7 @@ pub(super) fn restore(
     if let Some(set) = &whole.timers {
         timers::restore(&mut member.leader, set)?;
     }
+    seccomp::restore(member, process, filters)?;
     for (task, (_, core)) in member.all().zip(&process.threads) {
         let Some(thread) = &core.thread_core else {
             continue;
@@ -206,6 +208,7 @@ fn settings(task: &mut Task, whole: &TaskCoreEntry, mm: &MmEntry) -> Result<(), 
             [command, 0, 0],
         )?;
     }
+    login(task, whole)?;
     let pid = task.tid.as_raw_pid();
     if let Some(score) = whole.oom_score_adj {
         let path = format!("/proc/{pid}/oom_score_adj");
@@ -216,6 +219,31 @@ fn settings(task: &mut Task, whole: &TaskCoreEntry, mm: &MmEntry) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The user who logged in. Only a process itself may say that; to unsay it may be forbidden to all.
+fn login(task: &mut Task, whole: &TaskCoreEntry) -> Result<(), Error> {
+    const NOBODY: u32 = u32::MAX;
+    let Some(wanted) = whole.loginuid else {
+        return Ok(());
+    };
+    let present = std::fs::read_to_string(format!("/proc/{}/loginuid", task.tid.as_raw_pid()));
+    if present.is_err() || present.is_ok_and(|text| text.trim().parse() == Ok(wanted)) {
+        return Ok(());
+    }
+    let what = "set the login user of";
+    let here = libc::AT_FDCWD.cast_unsigned().into();
+    let at = task.argument(b"/proc/self/loginuid\0")?;
+    let write = libc::O_WRONLY.unsigned_abs().into();
+    let number = task.call(what, libc::SYS_openat, [here, at, write, 0])?;
+    let text = wanted.to_string();
+    let at = task.argument(text.as_bytes())?;
+    let written = task.try_call(what, libc::SYS_write, [number, at, text.len() as u64])?;
+    task.call("close a descriptor", libc::SYS_close, [number])?;
+    match written {
+        Err(errno) if wanted != NOBODY => Err(Step::new(what, task.tid).errno(errno)),
+        _ => Ok(()),
+    }
 }
 
 /// The name that `/proc/PID/comm` shows.

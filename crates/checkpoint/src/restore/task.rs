@@ -187,6 +187,18 @@ impl Task {
         Ok(())
     }
 
+    /// Lets seccomp filters sleep until it is let go.
+    pub(crate) fn put_filters_to_sleep(&mut self) -> Result<(), Error> {
+        let step = Step::new("put to sleep the filters of", self.tid);
+        let stopped = self.lay_down()?;
+        stopped
+            .set_options(OPTIONS | Options::SUSPEND_SECCOMP)
+            .map_err(|error| step.failed(error))?;
+        let (site, calls) = begin(stopped)?;
+        (self.site, self.calls) = (site, Some(calls));
+        Ok(())
+    }
+
     /// Ends the process as a wait status says: by an exit code, or by a signal.
     pub(crate) fn end(&mut self, status: u32) -> Result<(), Error> {
         let signal = i32::try_from(status & 0x7f).unwrap_or(0);

@@ -24,7 +24,7 @@ pub use registers::{Registers, XState};
 pub use running::{Options, Running, Stop, WaitTimeout};
 pub use siginfo::{Queue, SigInfo};
 pub use status::{Event, Exit, Wait};
-pub use stopped::{RseqConfiguration, SignalMask, Stopped};
+pub use stopped::{RseqConfiguration, SeccompFilter, SignalMask, Stopped};
 pub use syscall_info::SyscallInfo;
 
 use rustix::io::Errno;

@@ -264,6 +264,38 @@ impl Stopped {
         Ok(SyscallInfo::decode(&bytes))
     }
 
+    /// The program of one of its seccomp filters, 0 being the one that was installed first; `None` behind the last
+    /// (`PTRACE_SECCOMP_GET_FILTER`, Linux 4.4).
+    ///
+    /// # Errors
+    /// `EACCES`: without CAP_SYS_ADMIN, or under seccomp ourselves; `EINVAL`: it has none at all.
+    pub fn seccomp_filter(&self, number: usize) -> Result<Option<SeccompFilter>, Error> {
+        const MOST: usize = 4096; // BPF_MAXINSNS
+        let mut program = vec![0u64; MOST];
+        let request = p::PTRACE_SECCOMP_GET_FILTER;
+        let operation = "read a seccomp filter of";
+        match request::read(operation, request, self.tid, number, &mut program) {
+            Ok(length) => program.truncate(length),
+            Err(error) if error.errno == Errno::NOENT => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        // struct seccomp_metadata: which, and its flags (Linux 4.16).
+        let mut metadata = [number as u64, 0];
+        let request = p::PTRACE_SECCOMP_GET_METADATA;
+        let asked = request::read(
+            operation,
+            request,
+            self.tid,
+            size_of_val(&metadata),
+            &mut metadata,
+        );
+        let [_, flags] = metadata;
+        Ok(Some(SeccompFilter {
+            program: program.as_bytes().to_vec(),
+            flags: asked.map_or(0, |_| u32::try_from(flags).unwrap_or(0)),
+        }))
+    }
+
     /// Where its restartable sequences are registered (`PTRACE_GET_RSEQ_CONFIGURATION`, Linux 5.13).
     ///
     /// # Errors
@@ -280,6 +312,15 @@ impl Stopped {
             signature: raw.signature,
         })
     }
+}
+
+/// A filter of system calls (`seccomp(2)`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SeccompFilter {
+    /// Instructions of classic BPF, 8 bytes each.
+    pub program: Vec<u8>,
+    /// `SECCOMP_FILTER_FLAG_LOG`, or nothing.
+    pub flags: u32,
 }
 
 impl Drop for Stopped {
