@@ -51,7 +51,6 @@ fn result(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
 }
 
 #[test]
-#[ignore = "not tried often enough to be relied on"]
 fn a_build_in_mid_flight() {
     need!(Root, Userfaultfd, Program("make"), Program("gcc"));
     let dir = directory();
