@@ -1,9 +1,13 @@
 //! A set of images in a directory: written aside, made durable, and renamed, so that it is complete or absent.
+//!
+//! What a writer that was killed left aside is removed by the next one in the same place. It knows by a lock (`flock(2)`), which
+//! ends with its holder, that nobody writes there any more.
 
 use crate::error::Error;
 use crate::fault_point::fault_point;
 use plimsoll_image::{Entry, Kind};
 use prost::{Message, Name};
+use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions};
 use std::io::BufReader;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -63,6 +67,8 @@ pub(crate) struct Writing {
     directory: PathBuf,
     place: Place,
     done: bool,
+    /// Held as long as somebody writes.
+    _lock: File,
 }
 
 /// Where the finished set goes.
@@ -89,13 +95,20 @@ impl Writing {
                 directory.with_file_name(format!(".{last}{name}"))
             }
         };
+        let beside = aside.parent().unwrap_or(Path::new("/"));
+        remove_abandoned(beside).map_err(|source| Error::file("clear", beside, source))?;
         let made = fs::DirBuilder::new().mode(0o700).create(&aside);
         made.map_err(|source| Error::file("make", &aside, source))?;
+        let lock = File::open(&aside).map_err(|source| Error::file("open", &aside, source))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| Error::file("lock", &aside, errno))?;
+        fault_point("begun");
         Ok(Self {
             aside,
             directory: directory.to_owned(),
             place,
             done: false,
+            _lock: lock,
         })
     }
 
@@ -194,6 +207,35 @@ impl Drop for Writing {
     }
 }
 
+/// Removes what writers that are no more left in a directory.
+fn remove_abandoned(beside: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(if beside == Path::new("") {
+        Path::new(".")
+    } else {
+        beside
+    })? {
+        let entry = entry?;
+        if !is_aside(&entry.file_name().to_string_lossy()) || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        // Somebody else's, or gone meanwhile: none of our business.
+        let Ok(directory) = File::open(entry.path()) else {
+            continue;
+        };
+        if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is one that sets are written aside under: `.SET.plimsoll-PID`, or `.plimsoll-PID`.
+fn is_aside(name: &str) -> bool {
+    let pid = name.rsplit_once(".plimsoll-").map(|(_, pid)| pid);
+    name.starts_with('.')
+        && pid.is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 fn sync_directory(path: &Path) -> Result<(), Error> {
     let synced = File::open(path).and_then(|directory| directory.sync_all());
     synced.map_err(|source| Error::file("make durable", path, source))
@@ -229,6 +271,23 @@ mod tests {
             assert_eq!(back[0].message, node);
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_the_killed_left_is_removed_and_what_others_write_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = Writing::begin(&dir.path().join("set"), Place::Fresh).unwrap();
+        let left = dir.path().join(".other.plimsoll-77");
+        let kept = dir.path().join(".other.plimsoll-new");
+        for path in [&left, &kept] {
+            fs::create_dir(path).unwrap();
+        }
+        let aside = set.aside.clone();
+        remove_abandoned(dir.path()).unwrap();
+        assert_eq!(
+            [&left, &kept, &aside].map(|path| path.exists()),
+            [false, true, true]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod both_ways;
 mod failing;
 mod files;
 mod filters;
+mod killed;
 mod memory;
 mod sharing;
 mod terminals;

@@ -76,6 +76,24 @@ impl Tree {
         }
     }
 
+    /// Ends it, if it has not ended yet.
+    pub(crate) fn end(&mut self) {
+        let _ = rustix::process::kill_process_group(self.raw(), rustix::process::Signal::KILL);
+        self.reap();
+        while !self.is_gone() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether nobody of its group is left.
+    pub(crate) fn is_gone(&self) -> bool {
+        group_is_gone(self.pid)
+    }
+
+    fn raw(&self) -> rustix::process::Pid {
+        raw(self.pid)
+    }
+
     pub(crate) fn restore(&self) -> Result<Restored, Error> {
         restore(&self.images())
     }
@@ -86,12 +104,21 @@ impl Tree {
     }
 }
 
+fn raw(pid: u32) -> rustix::process::Pid {
+    let pid = i32::try_from(pid).unwrap();
+    rustix::process::Pid::from_raw(pid).unwrap()
+}
+
+/// Whether nobody of a process group is left; who has ended, and is our child by now, is waited for.
+pub(crate) fn group_is_gone(group: u32) -> bool {
+    let at_once = rustix::process::WaitOptions::NOHANG;
+    while let Ok(Some(_)) = rustix::process::waitpgid(raw(group), at_once) {}
+    rustix::process::test_kill_process_group(raw(group)).is_err()
+}
+
 impl Drop for Tree {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-            .unwrap();
+        let pid = self.raw();
         // Its children are of its group.
         let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         match &mut self.child {

@@ -3,7 +3,8 @@
 //!
 //! The executing thread is the leader wherever it can be: its stack is the kernel's own making (`[stack]`), so the
 //! frame that leads it home should we die fits below it for sure. Any other thread gets a small mapping for
-//! that, made by a first call and unmapped by the last.
+//! that, made by a first call and unmapped by the last; or, where many threads are to execute calls, one that the leader
+//! makes for all of them ([`Ground::lend`]).
 
 use crate::stop::StoppedProcess;
 use plimsoll_proc::process::maps::{self, Perms};
@@ -64,6 +65,8 @@ pub struct Operation<'p> {
     calls: Option<Calls>,
     /// Of our own making in the target: arguments from its beginning, the frame at its end.
     scratch: Option<Span>,
+    /// It was there before, and stays.
+    lent: bool,
 }
 
 /// Length of scratch memory: room for a frame with the largest vector state, and as much for arguments.
@@ -104,7 +107,8 @@ impl<'p> Operation<'p> {
             process,
             place,
             calls: None,
-            scratch: None,
+            scratch: ground.lent,
+            lent: ground.lent.is_some(),
         };
         let room = operation.prepare(thread, ground)?;
         if room == Room::None && ground.site.has_way_home() {
@@ -218,7 +222,7 @@ impl<'p> Operation<'p> {
         let rsp = thread.registers().map(|registers| registers.rsp);
         let room = match (rsp, ground.stack) {
             (Ok(rsp), Some(stack)) if stack.contains(rsp) => Room::Stack(stack.start),
-            _ => Room::None,
+            _ => ground.lent.map_or(Room::None, Room::Own),
         };
         self.enlist(thread, ground, room)?;
         Ok(if self.survives_us() { room } else { Room::None })
@@ -253,7 +257,7 @@ impl<'p> Operation<'p> {
 
 impl Drop for Operation<'_> {
     fn drop(&mut self) {
-        if let Some(span) = self.scratch.take() {
+        if let Some(span) = self.scratch.take().filter(|_| !self.lent) {
             // The frame of the last call may lie in it: that call returns by registers that we set, not by it.
             let _ = self.try_call(Syscall::new(libc::SYS_munmap, [span.start, span.len()]));
         }
@@ -277,6 +281,8 @@ pub struct Ground {
     /// The kernel-made stack of the leader.
     stack: Option<Span>,
     filtered: bool,
+    /// Scratch memory for all threads.
+    lent: Option<Span>,
 }
 
 impl Ground {
@@ -317,6 +323,36 @@ impl Ground {
             },
             stack,
             filtered: Status::parse(&status).is_ok_and(|status| status.seccomp.unwrap_or(0) != 0),
+            lent: None,
         })
+    }
+
+    /// Has the leader map scratch memory for all threads that will execute calls, until it is [taken
+    /// back](Ground::take_back): none of their calls is without a net then, if the leader's are not.
+    ///
+    /// # Errors
+    /// [`OperateError`].
+    pub fn lend(&mut self, process: &mut StoppedProcess) -> Result<(), OperateError> {
+        let mut operation = Operation::by(self, process, 0)?;
+        let span = operation.scratch()?;
+        operation.lent = true;
+        drop(operation);
+        self.lent = Some(span);
+        Ok(())
+    }
+
+    /// Unmaps what was lent.
+    ///
+    /// # Errors
+    /// [`OperateError`].
+    pub fn take_back(&mut self, process: &mut StoppedProcess) -> Result<(), OperateError> {
+        if self.lent.is_none() {
+            return Ok(());
+        }
+        let mut operation = Operation::by(self, process, 0)?;
+        // Its drop unmaps it.
+        operation.lent = false;
+        self.lent = None;
+        Ok(())
     }
 }

@@ -110,6 +110,7 @@ impl Dump<'_> {
         let (snapshot, pages) = self.look(&mut stopped, &set, page_size)?;
         fault_point("looked");
         snapshot.write(&set)?;
+        fault_point("written");
         let mut stood_still = begun.elapsed();
         if self.after == After::Run {
             drop(stopped);
@@ -158,10 +159,12 @@ impl Dump<'_> {
                     .threads
                     .push((node.pid, process::zombie(self.root, node.pid)?)),
                 Some(standing) => {
-                    process::look(self.root, standing, &mut process)?;
+                    let asked = process::look(self.root, standing, &mut process)?;
                     filters.look(standing, &mut process)?;
                     let mm = memory.look(self.root, standing.name.pid, &mut files)?;
-                    process.mm = Some(process::memory_fields(self.root, standing, mm, &mut files)?);
+                    process.mm = Some(process::memory_fields(
+                        self.root, node.pid, asked, mm, &mut files,
+                    )?);
                     process.fs = Some(files.fs(self.root, node.pid)?);
                     files.controlling(self.root, node.pid)?;
                     files.table(self.root, node.pid, process.ids.files_id)?;

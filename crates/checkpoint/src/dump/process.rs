@@ -20,23 +20,44 @@ use plimsoll_sys::remote::Syscall;
 /// `MEMBARRIER_CMD_GET_REGISTRATIONS` (Linux 6.3).
 const GET_REGISTRATIONS: u64 = 1 << 9;
 
-/// Threads and everything that the leader's image says of the process.
+/// Threads and everything that the leader's image says of the process; and what has to be asked of its memory.
 pub(super) fn look(
     root: &Root,
     standing: &mut StoppedProcess,
     process: &mut Process,
-) -> Result<(), Error> {
+) -> Result<Asked, Error> {
+    let mut ground = Ground::of(root, standing.name.pid)?;
+    ground.lend(standing)?;
+    let looked = look_by(root, &ground, standing, process);
+    let returned = ground.take_back(standing);
+    let asked = looked?;
+    returned?;
+    Ok(asked)
+}
+
+/// What only the process itself can tell of its memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    heap_end: u64,
+    dumpable: u64,
+}
+
+fn look_by(
+    root: &Root,
+    ground: &Ground,
+    standing: &mut StoppedProcess,
+    process: &mut Process,
+) -> Result<Asked, Error> {
     let pid = standing.name.pid;
-    let ground = Ground::of(root, pid)?;
     for place in 0..standing.threads.len() {
-        let core = threads::look(root, &ground, standing, place)?;
+        let core = threads::look(root, ground, standing, place)?;
         let tid = standing
             .threads
             .get(place)
             .map_or(0, |thread| thread.tid().as_raw_pid());
         process.threads.push((tid.unsigned_abs(), core));
     }
-    let whole = whole(root, &ground, standing)?;
+    let (whole, asked) = whole(root, ground, standing)?;
     match process.threads.first_mut() {
         Some((tid, core)) if *tid == pid => core.tc = Some(whole),
         _ => {
@@ -45,14 +66,14 @@ pub(super) fn look(
             )));
         }
     }
-    Ok(())
+    Ok(asked)
 }
 
 fn whole(
     root: &Root,
     ground: &Ground,
     standing: &mut StoppedProcess,
-) -> Result<TaskCoreEntry, Error> {
+) -> Result<(TaskCoreEntry, Asked), Error> {
     let pid = standing.name.pid;
     let read = |file: &str| root.read(format!("proc/{pid}/{file}"));
     let status = read("status")?;
@@ -64,6 +85,14 @@ fn whole(
     let timers = timers::look(root, &mut operation)?;
     let subreaper = option(&mut operation, libc::PR_GET_CHILD_SUBREAPER)?;
     let barriers = operation.try_call(Syscall::new(libc::SYS_membarrier, [GET_REGISTRATIONS]))?;
+    let get_dumpable = [u64::from(libc::PR_GET_DUMPABLE.unsigned_abs())];
+    let asked = Asked {
+        heap_end: operation.call("read the end of the heap", Syscall::new(libc::SYS_brk, [0]))?,
+        dumpable: operation.call(
+            "ask whether it may be dumped",
+            Syscall::new(libc::SYS_prctl, get_dumpable),
+        )?,
+    };
     drop(operation);
     let leader = standing.threads.first().ok_or(Error::NoProcess(pid))?;
     let mask = leader
@@ -79,7 +108,7 @@ fn whole(
             .and_then(|text| plimsoll_proc::text::hex(text.trim_ascii()))
     };
     let whole_number = |file| read(file).ok().and_then(|text| number(text.trim_ascii()));
-    Ok(TaskCoreEntry {
+    let whole = TaskCoreEntry {
         task_state: stopped.map_or(snapshot::ALIVE, |_| snapshot::STOPPED),
         stop_signo: stopped,
         personality: hexadecimal("personality")
@@ -106,7 +135,8 @@ fn whole(
             .filter(|mask| *mask != 0),
         child_subreaper: Some(subreaper != [0; 4]),
         ..TaskCoreEntry::default()
-    })
+    };
+    Ok((whole, asked))
 }
 
 /// A process that has ended and was not waited for: all that is left is its name and how it ended.
@@ -133,11 +163,11 @@ pub(super) fn zombie(root: &Root, pid: u32) -> Result<CoreEntry, Error> {
 /// The fields of `mm_entry` besides the mappings.
 pub(super) fn memory_fields(
     root: &Root,
-    standing: &mut StoppedProcess,
+    pid: u32,
+    asked: Asked,
     mut mm: MmEntry,
     files: &mut Files,
 ) -> Result<MmEntry, Error> {
-    let pid = standing.name.pid;
     let line = root.read(format!("proc/{pid}/stat"))?;
     let address = |n| stat::field(&line, n).and_then(number).unwrap_or(0);
     mm.mm_start_code = address(26);
@@ -160,14 +190,8 @@ pub(super) fn memory_fields(
     mm.exe_file_id = files.program(root, pid)?;
     let status = root.read(format!("proc/{pid}/status"))?;
     mm.thp_disabled = Some(field(&status, b"THP_enabled") == Some(b"0"));
-    let mut operation = Operation::begin(root, standing)?;
-    mm.mm_brk = operation.call("read the end of the heap", Syscall::new(libc::SYS_brk, [0]))?;
-    let get = Syscall::new(
-        libc::SYS_prctl,
-        [u64::from(libc::PR_GET_DUMPABLE.unsigned_abs())],
-    );
-    let dumpable = operation.call("ask whether it may be dumped", get)?;
-    mm.dumpable = i32::try_from(dumpable).ok();
+    mm.mm_brk = asked.heap_end;
+    mm.dumpable = i32::try_from(asked.dumpable).ok();
     Ok(mm)
 }
 

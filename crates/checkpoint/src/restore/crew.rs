@@ -4,6 +4,7 @@ use super::space;
 use super::task::{SCRATCH_BYTES, Scratch, Task};
 use super::transport::Transport;
 use crate::error::{Error, Step};
+use crate::fault_point::fault_point;
 use crate::registers;
 use crate::settable_signals;
 use crate::snapshot::{Process, STOPPED, Snapshot};
@@ -11,7 +12,7 @@ use crate::vma::{Status, status};
 use plimsoll_image::proto::CoreEntry;
 use plimsoll_sys::Span;
 use plimsoll_sys::blank::{self, Kinship};
-use plimsoll_sys::ptrace::{SignalMask, Stopped};
+use plimsoll_sys::ptrace::{Options, SignalMask, Stopped};
 use plimsoll_units::PageSize;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,6 +143,15 @@ impl Crew {
                 let _ = kill_process(member.leader.tid, signal.unwrap_or(Signal::STOP));
             }
         }
+        fault_point("ready");
+        // From here on the tree outlives us. The root's first thread comes last: were we to die before, its whole process would,
+        // and all others that still have the mark; those without it would not. So nothing else is done in between.
+        for (stopped, _) in ready.iter().rev() {
+            let step = Step::new("let live", stopped.tid());
+            let marked = stopped.set_options(Options::SYSGOOD);
+            marked.map_err(|error| step.failed(error))?;
+        }
+        fault_point("committed");
         // Children before their parents, which may be waiting for them.
         for (stopped, _) in ready.into_iter().rev() {
             let step = Step::new("let go", stopped.tid());

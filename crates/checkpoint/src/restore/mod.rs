@@ -75,7 +75,7 @@ impl Restore<'_> {
             Transport::new().map_err(|errno| Error::file("make", "a socket pair", errno))?;
         let mut files = Files::new(&snapshot, &set, page_size);
         let mut crew = Crew::begin(&snapshot, top, self.kinship, &transport, page_size)?;
-        fault_point("begun");
+        fault_point("bare");
         tree::grow(&mut crew, &snapshot, |member, process, ready| match ready {
             Ready::ForMemory(parent) => memory::fill(
                 member, process, parent, &set, &transport, &mut files, page_size,

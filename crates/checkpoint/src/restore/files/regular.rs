@@ -7,7 +7,8 @@ use plimsoll_image::proto::{RegFileEntry, RemapType};
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, chmod, chown,
-    chownat, futimens, linkat, mkdir, mknodat, open, rmdir, seek, symlinkat, unlink,
+    chownat, fchmod, fchown, futimens, linkat, mkdir, mknodat, open, rmdir, seek, symlinkat,
+    unlink,
 };
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -137,8 +138,11 @@ fn make_ghost(files: &Files<'_>, id: u32, path: &Path) -> Result<OwnedFd, Error>
     let at = spare_path(path);
     match kind {
         FileType::RegularFile => {
+            // Without its name again at once, whatever becomes of us.
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            drop(open(&at, flags, mode).map_err(failed)?);
+            let file = open(&at, flags, mode).map_err(failed)?;
+            unlink(&at).map_err(failed)?;
+            return fill(File::from(file), ghost, mode).map_err(failed);
         }
         FileType::Directory => mkdir(&at, mode).map_err(failed)?,
         FileType::Symlink => {
@@ -161,7 +165,7 @@ fn make_ghost(files: &Files<'_>, id: u32, path: &Path) -> Result<OwnedFd, Error>
     Ok(file)
 }
 
-/// Owner, mode, content and times.
+/// Owner and mode.
 fn furnish(at: &Path, ghost: &crate::snapshot::Ghost, mode: Mode) -> Result<OwnedFd, Errno> {
     let entry = &ghost.entry;
     if FileType::from_raw_mode(entry.mode) == FileType::Symlink {
@@ -176,11 +180,15 @@ fn furnish(at: &Path, ghost: &crate::snapshot::Ghost, mode: Mode) -> Result<Owne
         Some(Gid::from_raw(entry.gid)),
     )?;
     chmod(at, mode)?; // chown takes set-id bits away
-    let regular = FileType::from_raw_mode(entry.mode) == FileType::RegularFile;
-    if !regular {
-        return open(at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    }
-    let file = File::from(open(at, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?);
+    open(at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Owner, mode, content and times of a regular file.
+fn fill(file: File, ghost: &crate::snapshot::Ghost, mode: Mode) -> Result<OwnedFd, Errno> {
+    let entry = &ghost.entry;
+    let (user, group) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+    fchown(&file, Some(user), Some(group))?;
+    fchmod(&file, mode)?; // fchown takes set-id bits away
     let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     file.set_len(entry.size.unwrap_or(0)).map_err(errno)?;
     for (offset, bytes) in &ghost.chunks {
