@@ -10,6 +10,8 @@
 mod dump;
 mod error;
 mod fault_point;
+mod inet_address;
+mod ip_options;
 mod namespace;
 mod obstacle;
 mod registers;
@@ -18,6 +20,7 @@ mod set;
 mod sharing;
 mod snapshot;
 mod socket_options;
+mod tcp;
 mod tty;
 mod vma;
 

@@ -2,6 +2,7 @@
 
 use plimsoll_image::proto::SkOptsEntry;
 use plimsoll_sys::socket::{number, option, set_number, set_option};
+use plimsoll_sys::socket_filter::{self, Instruction};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
@@ -65,7 +66,26 @@ pub(crate) fn read(socket: BorrowedFd<'_>) -> Result<SkOptsEntry, Errno> {
     let device = option(socket, level, libc::SO_BINDTODEVICE, 16).unwrap_or_default();
     let device: Vec<u8> = device.into_iter().take_while(|byte| *byte != 0).collect();
     all.so_bound_dev = (!device.is_empty()).then_some(device);
+    let filter = socket_filter::read(socket)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    all.so_filter = filter.into_iter().map(packed).collect();
     Ok(all)
+}
+
+/// An instruction of a filter in one word, its operation uppermost.
+fn packed(instruction: Instruction) -> u64 {
+    let Instruction { code, jt, jf, k } = instruction;
+    u64::from(code) << 48 | u64::from(jt) << 40 | u64::from(jf) << 32 | u64::from(k)
+}
+
+fn unpacked(word: u64) -> Instruction {
+    let [c0, c1, jt, jf, k @ ..] = word.to_be_bytes();
+    Instruction {
+        code: u16::from_be_bytes([c0, c1]),
+        jt,
+        jf,
+        k: u32::from_be_bytes(k),
+    }
 }
 
 /// Gives a socket its options, where they are not what it has already.
@@ -125,5 +145,27 @@ pub(crate) fn write(socket: BorrowedFd<'_>, wanted: &SkOptsEntry) -> Result<(), 
     if let Some(device) = &wanted.so_bound_dev {
         set_option(socket, level, libc::SO_BINDTODEVICE, device)?;
     }
+    if !wanted.so_filter.is_empty() {
+        let filter: Vec<Instruction> = wanted.so_filter.iter().copied().map(unpacked).collect();
+        socket_filter::attach(socket, &filter)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instruction_goes_into_a_word_and_out_of_it() {
+        let instruction = Instruction {
+            code: 0x15,
+            jt: 8,
+            jf: 1,
+            k: 0x7f00_0001,
+        };
+        assert_eq!(packed(instruction), 0x0015_0801_7f00_0001);
+        assert_eq!(unpacked(packed(instruction)), instruction);
+    }
 }

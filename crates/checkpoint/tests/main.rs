@@ -8,5 +8,6 @@ mod filters;
 mod killed;
 mod memory;
 mod sharing;
+mod sockets;
 mod terminals;
 mod tree;

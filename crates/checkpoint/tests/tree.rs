@@ -16,7 +16,13 @@ pub(crate) struct Tree {
 impl Tree {
     /// Starts a script in a session of its own and waits until it has written its first line to `says`.
     pub(crate) fn start(script: &str) -> Self {
+        Self::start_with(script, |_| {})
+    }
+
+    /// As [`start`](Self::start), in a directory that is prepared first.
+    pub(crate) fn start_with(script: &str, prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path());
         let says = std::fs::File::create(dir.path().join("says")).unwrap();
         let child = Command::new("setsid")
             .args(["/usr/bin/python3", "-u", "-c", script])
@@ -61,8 +67,12 @@ impl Tree {
     }
 
     pub(crate) fn dump(&mut self, after: After) -> Result<Dumped, Error> {
+        self.dump_with(after, Options::default())
+    }
+
+    pub(crate) fn dump_with(&mut self, after: After, options: Options) -> Result<Dumped, Error> {
         let images = self.images();
-        let done = dump(self.pid, &images, after);
+        let done = dump_with(self.pid, &images, after, options);
         if after == After::End && done.is_ok() {
             self.reap();
         }
@@ -132,6 +142,10 @@ impl Drop for Tree {
 }
 
 pub(crate) fn dump(pid: u32, images: &Path, after: After) -> Result<Dumped, Error> {
+    dump_with(pid, images, after, Options::default())
+}
+
+fn dump_with(pid: u32, images: &Path, after: After, options: Options) -> Result<Dumped, Error> {
     let root = Root::live();
     Dump {
         root: &root,
@@ -140,7 +154,7 @@ pub(crate) fn dump(pid: u32, images: &Path, after: After) -> Result<Dumped, Erro
         place: Place::Fresh,
         after,
         timeout: Duration::from_secs(5),
-        options: Options::default(),
+        options,
     }
     .run()
 }
@@ -152,6 +166,7 @@ pub(crate) fn restore(images: &Path) -> Result<Restored, Error> {
         directory: images,
         kinship: Kinship::Child,
         stopped: false,
+        tcp_close: false,
     }
     .run()
 }

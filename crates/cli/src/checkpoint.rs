@@ -40,6 +40,14 @@ pub(crate) struct CheckpointArgs {
     #[arg(long)]
     pub(crate) link_remap: bool,
 
+    /// Take TCP connections along whose other end is outside of the tree: it hears nothing until the restore
+    #[arg(long)]
+    pub(crate) tcp_established: bool,
+
+    /// Let TCP connections come back closed
+    #[arg(long, conflicts_with = "tcp_established")]
+    pub(crate) tcp_close: bool,
+
     /// Print one JSON document, schema plimsoll.checkpoint/1
     #[arg(long)]
     pub(crate) json: bool,
@@ -89,6 +97,8 @@ pub(crate) fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
             shell_job: args.shell_job,
             file_locks: true,
             link_remap: args.link_remap,
+            tcp_established: args.tcp_established,
+            tcp_close: args.tcp_close,
             ..Options::default()
         },
     };
@@ -202,6 +212,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         directory: &args.dir,
         kinship: Kinship::Child,
         stopped: false,
+        tcp_close: false,
     };
     let restored = restore.run()?;
     if args.json {

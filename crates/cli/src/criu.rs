@@ -74,6 +74,8 @@ fn dump(line: &Line) -> Result<(), Failure> {
             link_remap: line.has("link-remap"),
             tcp_established: line.has("tcp-established"),
             tcp_close: line.has("tcp-close"),
+            skip_network_lock: line.value("network-lock") == Some("skip"),
+            skip_in_flight: line.has("skip-in-flight"),
             ghost_limit_bytes: line.value("ghost-limit").and_then(line::size),
         },
     };
@@ -92,6 +94,7 @@ fn restore(line: &Line) -> Result<(), Failure> {
             Kinship::Child
         },
         stopped: line.has("leave-stopped"),
+        tcp_close: line.has("tcp-close"),
     }
     .run()?;
     if let Some(path) = line.value("pidfile") {
@@ -115,7 +118,7 @@ fn restore(line: &Line) -> Result<(), Failure> {
 
 /// Features that a caller may ask for before it asks for what needs them.
 fn check(line: &Line) -> Result<(), Failure> {
-    const KNOWN: [&str; 14] = [
+    const KNOWN: &[&str] = &[
         "mnt_id",
         "fdinfo_lock",
         "seccomp_filters",
@@ -130,6 +133,11 @@ fn check(line: &Line) -> Result<(), Failure> {
         "sockopt_buf_lock",
         "ns_pid",
         "memfd_hugetlb",
+        "network_lock_nftables",
+        "nftables",
+        "has_ipt_legacy",
+        "ipv6_freebind",
+        "net_diag_raw",
     ];
     match line.value("feature") {
         Some(feature) if !KNOWN.contains(&feature) => Err(Failure::message(

@@ -48,6 +48,8 @@ pub enum Need {
     Crit,
     /// This much memory that can be had without swapping (`MemAvailable`).
     MemoryFree(Bytes),
+    /// The kernel has nftables.
+    Nftables,
     /// A lab guest can be started: the emulator, and the tools that fetch and unpack its kernel.
     Lab,
 }
@@ -71,6 +73,7 @@ impl fmt::Display for Need {
             Self::Numpy => "numpy",
             Self::Crit => "crit",
             Self::MemoryFree(_) => "memory-free",
+            Self::Nftables => "nftables",
             Self::Lab => "lab",
         })
     }

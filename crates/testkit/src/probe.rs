@@ -30,6 +30,7 @@ pub(crate) fn lack(need: &Need) -> Option<String> {
             let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
             too_little(available(&meminfo), *wanted)
         }
+        Need::Nftables => no_nftables(),
         Need::Lab => ["qemu-system-x86_64", "apt-get", "dpkg-deb", "setpriv", "xz"]
             .into_iter()
             .find_map(no_program),
@@ -103,6 +104,42 @@ fn no_userfaultfd() -> Option<String> {
     let error = device.err()?;
     let built_in = Path::new("/proc/sys/vm/unprivileged_userfaultfd").exists();
     (!(built_in && is_root())).then(|| format!("/dev/userfaultfd can't be opened: {error}"))
+}
+
+/// A batch of nothing, which a kernel without nftables refuses.
+fn no_nftables() -> Option<String> {
+    use rustix::io::Errno;
+    use rustix::net::{
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send,
+        socket_with,
+    };
+    const NFTABLES: u8 = 10;
+    let message = |kind: u16| {
+        let mut bytes = [
+            20u32.to_ne_bytes(),
+            [0; 4],
+            [0; 4],
+            [0; 4],
+            [0, 0, 0, NFTABLES],
+        ]
+        .concat();
+        bytes.splice(4..8, [kind.to_ne_bytes(), 1u16.to_ne_bytes()].concat());
+        bytes
+    };
+    let ask = || {
+        let flags = SocketFlags::CLOEXEC;
+        let protocol = Some(netlink::NETFILTER);
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
+        let batch = [message(0x10), message(0x11)].concat();
+        send(&socket, &batch, SendFlags::empty())?;
+        let mut answer = [0u8; 64];
+        match recv(&socket, &mut answer[..], RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => Ok(()), // nothing to complain about
+            Err(errno) => Err(errno),
+            Ok(_) => Err(Errno::OPNOTSUPP),
+        }
+    };
+    ask().err().map(|errno| format!("nftables: {errno}"))
 }
 
 fn no_swap(swaps: &str) -> Option<String> {

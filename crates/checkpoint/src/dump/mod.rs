@@ -20,7 +20,9 @@ use crate::error::Error;
 use crate::fault_point::fault_point;
 use crate::set::{Place, Writing};
 use crate::snapshot::{Process, Snapshot};
+use crate::tcp::lock;
 use files::Files;
+use files::tcp::Connections;
 use plimsoll_image::VERSION_1_1;
 use plimsoll_proc::Root;
 use plimsoll_surgery::stop::StoppedTree;
@@ -77,6 +79,10 @@ pub struct Options {
     pub tcp_established: bool,
     /// Connections are closed (`--tcp-close`).
     pub tcp_close: bool,
+    /// Packets of connections are not kept away meanwhile (`--network-lock skip`).
+    pub skip_network_lock: bool,
+    /// Connections that nobody has accepted yet are dropped (`--skip-in-flight`).
+    pub skip_in_flight: bool,
     /// The largest unlinked file that is taken along, in bytes.
     pub ghost_limit_bytes: Option<u64>,
 }
@@ -107,12 +113,13 @@ impl Dump<'_> {
         let begun = Instant::now();
         let mut stopped = StoppedTree::stop(self.root, self.pid, Extent::Whole, self.timeout)?;
         fault_point("stopped");
-        let (snapshot, pages) = self.look(&mut stopped, &set, page_size)?;
+        let (snapshot, connections, pages) = self.look(&mut stopped, &set, page_size)?;
         fault_point("looked");
         snapshot.write(&set)?;
         fault_point("written");
         let mut stood_still = begun.elapsed();
         if self.after == After::Run {
+            drop(connections);
             drop(stopped);
             stood_still = begun.elapsed();
             set.sync()?;
@@ -123,6 +130,9 @@ impl Dump<'_> {
             set.finish()?;
             fault_point("complete");
             self.conclude(stopped)?;
+            if self.after == After::End {
+                connections.conclude(&run_id(&snapshot))?;
+            }
         }
         Ok(Dumped {
             processes: snapshot.processes.len(),
@@ -137,7 +147,7 @@ impl Dump<'_> {
         stopped: &mut StoppedTree,
         set: &Writing,
         page_size: PageSize,
-    ) -> Result<(Snapshot, u64), Error> {
+    ) -> Result<(Snapshot, Connections, u64), Error> {
         let mut snapshot = Snapshot::default();
         let mut files = Files::new(self.options);
         let mut filters = seccomp::Filters::default();
@@ -174,10 +184,10 @@ impl Dump<'_> {
         }
         memory.shared(&files)?;
         let pages = memory.pages();
-        files.finish(&mut snapshot)?;
+        let connections = files.finish(&mut snapshot)?;
         snapshot.seccomp = filters.finish();
-        snapshot.inventory = inventory(&snapshot);
-        Ok((snapshot, pages))
+        snapshot.inventory = inventory(&snapshot, self.options);
+        Ok((snapshot, connections, pages))
     }
 
     /// Ends the tree, or leaves it stopped.
@@ -201,7 +211,13 @@ impl Dump<'_> {
     }
 }
 
-fn inventory(snapshot: &Snapshot) -> plimsoll_image::proto::InventoryEntry {
+/// The name of this checkpoint, by which the restore finds the lock of its connections.
+fn run_id(snapshot: &Snapshot) -> String {
+    let id = snapshot.inventory.dump_criu_run_id.as_deref();
+    String::from_utf8_lossy(id.unwrap_or_default()).into_owned()
+}
+
+fn inventory(snapshot: &Snapshot, options: Options) -> plimsoll_image::proto::InventoryEntry {
     let ids = snapshot.processes.first().map(|top| top.ids);
     plimsoll_image::proto::InventoryEntry {
         img_version: VERSION_1_1,
@@ -215,6 +231,13 @@ fn inventory(snapshot: &Snapshot) -> plimsoll_image::proto::InventoryEntry {
             sighand_id: 0,
             ..ids
         }),
+        tcp_close: options.tcp_close.then_some(true),
+        network_lock_method: Some(if options.skip_network_lock {
+            lock::SKIP
+        } else {
+            lock::NFTABLES
+        }),
+        dump_criu_run_id: Some(lock::new_run_id().into_bytes()),
         lsmtype: Some(plimsoll_image::proto::Lsmtype::NoLsm.into()),
         ..Default::default()
     }

@@ -25,6 +25,7 @@ const MADE: &[FdTypes] = &[
     FdTypes::Ns,
     FdTypes::Unixsk,
     FdTypes::Tty,
+    FdTypes::Inetsk,
 ];
 
 /// What children may share with their parents, by its number in the images.

@@ -50,6 +50,8 @@ pub struct Restore<'r> {
     pub kinship: Kinship,
     /// Leave it stopped (SIGSTOP).
     pub stopped: bool,
+    /// TCP connections come back closed (`--tcp-close`), as they do from a set that says so.
+    pub tcp_close: bool,
 }
 
 /// A tree was restored, and runs.
@@ -73,7 +75,8 @@ impl Restore<'_> {
         let top = check::all(&snapshot)?;
         let transport =
             Transport::new().map_err(|errno| Error::file("make", "a socket pair", errno))?;
-        let mut files = Files::new(&snapshot, &set, page_size);
+        let close = self.tcp_close || snapshot.inventory.tcp_close == Some(true);
+        let mut files = Files::new(&snapshot, &set, page_size, close);
         let mut crew = Crew::begin(&snapshot, top, self.kinship, &transport, page_size)?;
         fault_point("bare");
         tree::grow(&mut crew, &snapshot, |member, process, ready| match ready {
@@ -100,8 +103,8 @@ impl Restore<'_> {
             process::restore(member, process, &transport, &mut files, &snapshot.seccomp)?;
         }
         files.finish(&mut crew, &snapshot)?;
-        drop(files);
         fault_point("restored");
+        files.resume()?;
         crew.let_go(&snapshot, self.stopped)?;
         Ok(Restored {
             pid: top,

@@ -5,11 +5,13 @@
 //! Each kind of file has a module of its own with one function, from an [`Open`] file to its entry.
 
 mod event;
+mod inet;
 mod locks;
 mod memory;
 mod namespace;
 mod pipe;
 mod regular;
+pub(crate) mod tcp;
 mod tty;
 mod unix;
 
@@ -55,6 +57,9 @@ pub(super) struct Files {
     /// Sockets whose peer is not known to be of the tree: peer, process, number.
     unix_peers: BTreeMap<u32, (u32, u32, u32)>,
     queues: Vec<Entry<SkPacketEntry>>,
+    connections: tcp::Connections,
+    /// Of all UDP sockets of the host, once one is asked for.
+    datagram_shutdowns: Option<inet::Shutdowns>,
     /// Locks, each with the file that it is on.
     locks: Vec<(u32, FileLockEntry)>,
     terminals: tty::Terminals,
@@ -127,6 +132,8 @@ impl Files {
             unix: None,
             unix_peers: BTreeMap::new(),
             queues: Vec::new(),
+            connections: tcp::Connections::default(),
+            datagram_shutdowns: None,
             locks: Vec::new(),
             terminals: tty::Terminals::default(),
             kept: Vec::new(),
@@ -378,13 +385,13 @@ impl Files {
             .map(|object| (object.entry.shmid, &object.file))
     }
 
-    /// Hands everything over.
-    pub(super) fn finish(self, snapshot: &mut Snapshot) -> Result<(), Error> {
+    /// Hands everything over; connections are held until the tree has ended or runs on.
+    pub(super) fn finish(mut self, snapshot: &mut Snapshot) -> Result<tcp::Connections, Error> {
         let outside = self
             .unix_peers
             .values()
             .filter(|(peer, _, _)| !self.unix_is_ours(*peer));
-        let outside: Vec<_> = outside
+        let mut outside: Vec<_> = outside
             .map(|(_, pid, fd)| {
                 let what =
                     format!("descriptor {fd} is a socket connected with one outside of the tree");
@@ -395,11 +402,13 @@ impl Files {
                 )
             })
             .collect();
+        outside.extend(self.connections.refused(self.options.tcp_established));
         if !outside.is_empty() {
             return Err(Error::Refused(outside));
         }
         (snapshot.ttys, snapshot.tty_data) = self.terminals.finish(self.options.shell_job)?;
         snapshot.queues = self.queues;
+        snapshot.tcp = self.connections.take_streams();
         snapshot.locks = self.locks.into_iter().map(|(_, lock)| lock).collect();
         snapshot.files = self.entries;
         snapshot.tables = self.tables;
@@ -411,7 +420,7 @@ impl Files {
         let mut inodes: Vec<MemfdInodeEntry> = inodes.collect();
         inodes.sort_by_key(|inode| inode.inode_id);
         snapshot.memfds = inodes;
-        Ok(())
+        Ok(self.connections)
     }
 }
 
@@ -420,6 +429,7 @@ fn socket(files: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry, Erro
     let family = plimsoll_sys::socket::number(&open.file, libc::SOL_SOCKET, libc::SO_DOMAIN);
     match family {
         Ok(libc::AF_UNIX) => unix::socket(files, open, id),
+        Ok(libc::AF_INET | libc::AF_INET6) => inet::socket(files, open, id),
         _ => Err(unknown(open)),
     }
 }

@@ -2,12 +2,14 @@
 //! a file is made when somebody first needs it, and once.
 
 mod event;
+mod inet;
 mod locks;
 mod memory;
 mod namespace;
 mod pipe;
 mod regular;
 mod stand_in;
+mod tcp;
 mod tty;
 mod unix;
 
@@ -17,6 +19,7 @@ use super::transport::Transport;
 use crate::error::Error;
 use crate::set::Reading;
 use crate::snapshot::Snapshot;
+use crate::tcp::lock::Lock;
 use plimsoll_image::proto::{FdTypes, FdinfoEntry, FileEntry, FownEntry, VmaEntry};
 use plimsoll_sys::file_owner::{self, Owner};
 use plimsoll_units::PageSize;
@@ -48,13 +51,22 @@ pub(crate) struct Files<'s> {
     ended: BTreeMap<u32, StandIn>,
     /// Processes that stand for ended ones in `/proc`, until everybody has what he needs of them.
     ended_in_proc: BTreeMap<u32, StandIn>,
+    /// No packet of a connection passes as long as it is there.
+    lock: Option<Lock>,
+    /// Connections come back closed.
+    close_connections: bool,
     /// Names that are only there for this restore.
     spare_names: BTreeSet<PathBuf>,
 }
 
 impl<'s> Files<'s> {
-    pub(super) fn new(snapshot: &'s Snapshot, set: &'s Reading, page_size: PageSize) -> Self {
-        Self {
+    pub(super) fn new(
+        snapshot: &'s Snapshot,
+        set: &'s Reading,
+        page_size: PageSize,
+        close_connections: bool,
+    ) -> Self {
+        let mut files = Self {
             snapshot,
             set,
             page_size,
@@ -69,8 +81,12 @@ impl<'s> Files<'s> {
             connect_later: Vec::new(),
             ended: BTreeMap::new(),
             ended_in_proc: BTreeMap::new(),
+            lock: None,
+            close_connections,
             spare_names: BTreeSet::new(),
-        }
+        };
+        files.lock = tcp::hold(&files);
+        files
     }
 
     fn entry(&self, id: u32) -> Result<&'s FileEntry, Error> {
@@ -103,6 +119,7 @@ impl<'s> Files<'s> {
             FdTypes::Ns => namespace::file(entry),
             FdTypes::Unixsk => unix::socket(self, entry),
             FdTypes::Tty => tty::file(self, entry),
+            FdTypes::Inetsk => inet::socket(self, entry),
             other => Err(Error::inconsistent(format!(
                 "file {id} is {}, which can't be made",
                 other.as_str_name()
@@ -212,6 +229,7 @@ impl<'s> Files<'s> {
     /// What has to wait until all descriptors are in place.
     pub(super) fn finish(&mut self, crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
         unix::finish(self)?;
+        inet::finish(self)?;
         event::watch(crew, snapshot)?;
         locks::take(crew, snapshot)?;
         tty::finish(self)?;
@@ -222,6 +240,11 @@ impl<'s> Files<'s> {
             let _ = std::fs::remove_file(name);
         }
         Ok(())
+    }
+
+    /// The tree is complete: from now on peers hear of it.
+    pub(super) fn resume(mut self) -> Result<(), Error> {
+        tcp::resume(&mut self)
     }
 }
 
