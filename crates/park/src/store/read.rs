@@ -39,11 +39,15 @@ pub enum Pages<'r> {
 /// The most that a reader reads at once.
 const WINDOW: usize = SLICE_BYTES + 16 * BLOCK;
 
+/// What is read at once of frames that name others: they are small, and lie side by side.
+const NAMES: usize = 4 * BLOCK;
+
 /// The buffers of one reader; each thread of the pager has its own.
 pub struct FrameReader {
-    /// A part of the file: from this offset on, so many bytes.
-    window: (u64, usize),
-    stored: Aligned,
+    /// Frames with pages.
+    stored: Window,
+    /// Frames that name others, so that reading what they name does not cost them their place.
+    names: Window,
     pages: Box<[u8]>,
     /// The frame whose pages are in the buffer.
     held: Option<Located>,
@@ -219,8 +223,8 @@ impl FrameReader {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            window: (0, 0),
-            stored: Aligned::new(WINDOW + 2 * BLOCK),
+            stored: Window::new(WINDOW),
+            names: Window::new(NAMES.max(MOST_STORED)),
             pages: vec![0; FRAME_BYTES].into_boxed_slice(),
             held: None,
         }
@@ -281,7 +285,7 @@ impl FrameReader {
         let whole = usize::try_from(whole).unwrap_or(usize::MAX);
         if self.held != Some(*run) {
             self.held = None;
-            let payload = fetch(&mut self.stored, &mut self.window, store, run)?;
+            let payload = self.stored.fetch(store, run, 0)?;
             let into = self
                 .pages
                 .get_mut(..whole)
@@ -298,17 +302,13 @@ impl FrameReader {
     }
 
     fn source(&mut self, store: &Store, run: &Located) -> Result<SharedSource, StoreError> {
-        let payload = self.fetch(store, run)?;
+        let payload = self.names.fetch(store, run, NAMES)?;
         SharedSource::read_from_bytes(payload)
             .ok()
             .filter(|source| source.reserved.get() == 0)
             .ok_or_else(|| {
                 StoreError::damaged(&store.path, run.offset, "a sharing frame of the wrong size")
             })
-    }
-
-    fn fetch(&mut self, store: &Store, run: &Located) -> Result<&[u8], StoreError> {
-        fetch(&mut self.stored, &mut self.window, store, run)
     }
 
     /// Reads the frames from that of `first` to that of `last` in one go, as far as there is room, so that those who
@@ -324,47 +324,66 @@ impl FrameReader {
     ) -> Result<(), StoreError> {
         let end = last.offset + (FRAME_HEADER as u64) + u64::from(last.stored);
         let len = usize::try_from(end.saturating_sub(first.offset)).unwrap_or(WINDOW);
-        self.window = (0, 0);
-        let read = store
-            .pages
-            .read_around(&mut self.stored, first.offset, len.min(WINDOW))?;
-        self.window = (first.offset, read.len());
-        Ok(())
+        self.stored.load(store, first.offset, len.min(WINDOW))
     }
 }
 
-/// The payload of the frame of `run`, once its header says just what the index said; from the window of the file that
-/// is in the buffer, or else from the disk.
-fn fetch<'b>(
-    buffer: &'b mut Aligned,
-    window: &mut (u64, usize),
-    store: &Store,
-    run: &Located,
-) -> Result<&'b [u8], StoreError> {
-    let damaged = |what| StoreError::damaged(&store.path, run.offset, what);
-    let len = FRAME_HEADER.saturating_add(run.stored as usize);
-    if len > MOST_STORED {
-        return Err(damaged("a frame that is too large"));
+/// A part of the file that is in memory.
+struct Window {
+    buffer: Aligned,
+    /// Where it begins in the file.
+    offset: u64,
+    /// So many bytes; none while nothing was read.
+    len: usize,
+}
+
+impl Window {
+    /// Room for so many bytes, wherever they begin.
+    fn new(room: usize) -> Self {
+        Self {
+            buffer: Aligned::new(room + 2 * BLOCK),
+            offset: 0,
+            len: 0,
+        }
     }
-    let ahead = run.offset.checked_sub(window.0);
-    let ahead = ahead.and_then(|ahead| usize::try_from(ahead).ok());
-    let bytes = match ahead.filter(|ahead| ahead.saturating_add(len) <= window.1) {
-        Some(ahead) => {
-            let start = ahead + usize::try_from(window.0 % BLOCK as u64).unwrap_or(0);
-            buffer.bytes().get(start..).unwrap_or_default()
+
+    fn load(&mut self, store: &Store, offset: u64, len: usize) -> Result<(), StoreError> {
+        self.len = 0;
+        let read = store.pages.read_around(&mut self.buffer, offset, len)?;
+        (self.offset, self.len) = (offset, read.len());
+        Ok(())
+    }
+
+    /// The bytes from `offset` on, if all of them are here.
+    fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let ahead = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
+        if ahead.checked_add(len)? > self.len {
+            return None;
         }
-        None => {
-            *window = (0, 0);
-            let read = store.pages.read_around(buffer, run.offset, len)?;
-            *window = (run.offset, read.len());
-            read
+        let skipped = usize::try_from(self.offset % BLOCK as u64).ok()?;
+        self.buffer.bytes().get(ahead.checked_add(skipped)?..)
+    }
+
+    /// The payload of the frame of `run`, once its header says just what the index said; from here, or else from the
+    /// disk, and then `ahead` bytes at once as far as the file goes.
+    fn fetch(&mut self, store: &Store, run: &Located, ahead: usize) -> Result<&[u8], StoreError> {
+        let damaged = |what| StoreError::damaged(&store.path, run.offset, what);
+        let len = FRAME_HEADER.saturating_add(run.stored as usize);
+        if len > MOST_STORED {
+            return Err(damaged("a frame that is too large"));
         }
-    };
-    let (located, payload) = locate(bytes, &store.header, run.offset).map_err(damaged)?;
-    if located == *run {
-        Ok(payload)
-    } else {
-        Err(damaged("the index and the frame do not agree"))
+        if self.bytes(run.offset, len).is_none() {
+            let left = store.index.pages_length.saturating_sub(run.offset);
+            let ahead = ahead.min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.load(store, run.offset, len.max(ahead))?;
+        }
+        let bytes = self.bytes(run.offset, len).unwrap_or_default();
+        let (located, payload) = locate(bytes, &store.header, run.offset).map_err(damaged)?;
+        if located == *run {
+            Ok(payload)
+        } else {
+            Err(damaged("the index and the frame do not agree"))
+        }
     }
 }
 
