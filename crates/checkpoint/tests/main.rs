@@ -11,3 +11,4 @@ mod sharing;
 mod sockets;
 mod terminals;
 mod tree;
+mod watching;

@@ -10,6 +10,7 @@ pub mod event_files;
 pub mod file_owner;
 pub mod guardian;
 pub mod kcmp;
+pub mod notify;
 pub mod own;
 pub mod packet;
 pub mod pagemap;

@@ -12,8 +12,6 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Beginnings of what `/proc/PID/fd/N` leads to that can't be checkpointed, each with a word for it.
 const NOT_YET: &[(&[u8], &str)] = &[
-    (b"anon_inode:inotify", "an inotify instance"),
-    (b"anon_inode:[fanotify]", "a fanotify group"),
     (b"anon_inode:[io_uring]", "an io_uring"),
     (b"anon_inode:[userfaultfd]", "a userfaultfd"),
     (b"anon_inode:[perf_event]", "a perf event"),

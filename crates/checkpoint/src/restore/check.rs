@@ -26,6 +26,8 @@ const MADE: &[FdTypes] = &[
     FdTypes::Unixsk,
     FdTypes::Tty,
     FdTypes::Inetsk,
+    FdTypes::Inotify,
+    FdTypes::Fanotify,
 ];
 
 /// What children may share with their parents, by its number in the images.

@@ -73,7 +73,7 @@ pub enum Kind<'a> {
     Signalfd(u64),
     /// `inotify(7)`
     Inotify(Vec<InotifyWatch<'a>>),
-    /// `fanotify(7)`: its marks are kept in [`Fdinfo::lines`].
+    /// `fanotify(7)`: [`super::fanotify`] reads its marks from [`Fdinfo::lines`].
     Fanotify,
     /// `pidfd_open(2)`: the process, -1 when it is gone.
     Pidfd(i64),
@@ -235,7 +235,7 @@ fn drm_size(size: &[u8]) -> Option<Bytes> {
 }
 
 /// The word behind a label in a line of `label: value` pairs, the blank being optional.
-fn labelled<'a>(line: &'a [u8], label: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn labelled<'a>(line: &'a [u8], label: &[u8]) -> Option<&'a [u8]> {
     let mut words = text::words(line);
     while let Some(word) = words.next() {
         match word.strip_prefix(label) {

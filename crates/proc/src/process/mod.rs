@@ -8,6 +8,7 @@
 
 pub mod cgroup;
 pub mod cmdline;
+pub mod fanotify;
 pub mod fdinfo;
 pub mod map_name;
 pub mod mappings;

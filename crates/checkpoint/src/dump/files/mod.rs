@@ -9,6 +9,7 @@ mod inet;
 mod locks;
 mod memory;
 mod namespace;
+mod notify;
 mod pipe;
 mod regular;
 pub(crate) mod tcp;
@@ -303,6 +304,8 @@ impl Files {
             (b"anon_inode:[timerfd]", event::timerfd),
             (b"anon_inode:[signalfd]", event::signalfd),
             (b"anon_inode:[eventpoll]", event::epoll),
+            (b"anon_inode:inotify", notify::inotify),
+            (b"anon_inode:[fanotify]", notify::group),
             (b"anon_inode:[pidfd]", event::pidfd),
             (b"pidfd:", event::pidfd),
             (b"/", regular::any),

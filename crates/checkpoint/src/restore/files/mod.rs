@@ -6,6 +6,7 @@ mod inet;
 mod locks;
 mod memory;
 mod namespace;
+mod notify;
 mod pipe;
 mod regular;
 mod stand_in;
@@ -120,6 +121,8 @@ impl<'s> Files<'s> {
             FdTypes::Unixsk => unix::socket(self, entry),
             FdTypes::Tty => tty::file(self, entry),
             FdTypes::Inetsk => inet::socket(self, entry),
+            FdTypes::Inotify => notify::inotify(entry),
+            FdTypes::Fanotify => notify::group(entry),
             other => Err(Error::inconsistent(format!(
                 "file {id} is {}, which can't be made",
                 other.as_str_name()
@@ -239,7 +242,7 @@ impl<'s> Files<'s> {
         for name in &self.spare_names {
             let _ = std::fs::remove_file(name);
         }
-        Ok(())
+        notify::watch(self)
     }
 
     /// The tree is complete: from now on peers hear of it.
