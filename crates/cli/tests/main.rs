@@ -10,6 +10,8 @@
 mod bounded;
 mod capture;
 mod check;
+mod explained;
+mod explained_guests;
 mod guests;
 mod help;
 mod hostile;

@@ -9,9 +9,10 @@ use plimsoll_proc::state::State;
 use plimsoll_units::Bytes;
 use serde::Serialize;
 
-/// The kernel's own memory may grow by so much of RAM (1/32: a busier network, more mappings, more open files) before the band opens
-/// again. The reserves that the kernel keeps from ordinary processes under strict overcommit (`user_reserve_kbytes`) come on top.
-const ROOM_FOR_KERNEL: u64 = 32;
+/// So much of RAM (1/16) is left: the kernel's own memory grows (a busier network, more mappings, more open files), and free pages on per-CPU
+/// lists are not given back before the OOM killer fires where nothing is left to reclaim (`__alloc_pages_direct_reclaim` drains them only
+/// after progress): 5 % of RAM in a guest of 1 GiB.
+const ROOM_FOR_KERNEL: u64 = 16;
 
 /// A setting, its price, and how to take it back.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -198,8 +198,8 @@ fn half_empty(cache: &SlabCache) -> &'static str {
     }
 }
 
-/// A negative dentry is worth what any is (192 bytes, and its slot in a hash table).
-const NEGATIVE_PERCENT: u64 = 1;
+/// A negative dentry is worth what any is (192 bytes); this is in thousandths of RAM.
+const NEGATIVE_PER_MILLE: u64 = 5;
 
 /// 200,000 on a host that built for hours; the public reports begin at 2 million.
 const NEGATIVE_LEAST: u64 = 1_000_000;
@@ -220,7 +220,9 @@ fn negative_dentries(scene: &Scene<'_>) -> Answer {
         .ok_or(NEEDS)?;
     let each = cache.bytes.get() / cache.objects.max(1);
     let bytes = Bytes(dentries.negative.saturating_mul(each)).min(cache.bytes);
-    if dentries.negative < NEGATIVE_LEAST || bytes < scene.percent_of_ram(NEGATIVE_PERCENT) {
+    if dentries.negative < NEGATIVE_LEAST
+        || bytes.get() < scene.ram().get() / 1000 * NEGATIVE_PER_MILLE
+    {
         return Ok(Vec::new());
     }
     let mut evidence = vec![Evidence::text(

@@ -1,0 +1,129 @@
+//! Trouble of which this machine has none, in guests: NFS, and strict overcommit.
+
+use plimsoll_lab::{Guest, Kernel};
+use plimsoll_testkit::need;
+use plimsoll_units::Bytes;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a scene left in `/out`.
+struct Left(Vec<(PathBuf, Vec<u8>)>);
+
+impl Left {
+    fn text(&self, name: &str) -> String {
+        let file = self.0.iter().find(|(path, _)| path.ends_with(name));
+        let (_, bytes) = file.unwrap_or_else(|| panic!("the scene left no {name}"));
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_str(&self.text(name)).unwrap()
+    }
+}
+
+fn play(guest: &Guest, scene: &[&str]) -> Left {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let guest = Guest {
+        programs: vec![("plimsoll-cli".to_owned(), "plimsoll".to_owned())],
+        copy_in: vec![(workspace.join("lab/scenes"), PathBuf::from("/scenes"))],
+        copy_out: vec![PathBuf::from("/out")],
+        deadline: Duration::from_secs(900),
+        ..guest.clone()
+    };
+    let mut said = Vec::new();
+    let outcome = guest.run(&[&["sh"], scene].concat(), |_, bytes| {
+        said.extend_from_slice(bytes);
+        Ok(())
+    });
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.status, 0, "{}", String::from_utf8_lossy(&said));
+    Left(outcome.files)
+}
+
+#[test]
+fn a_walk_over_nfs_fills_its_inode_cache() {
+    need!(Lab);
+    let guest = Guest {
+        memory: Bytes::from_mib(512),
+        cpus: 2,
+        modules: ["nfsd", "nfsv4"].map(str::to_owned).to_vec(),
+        ..Guest::new(Kernel::named("6.12").unwrap())
+    };
+    let left = play(&guest, &["/scenes/nfs.sh", "60000"]);
+    let slab_findings = |name| {
+        let document = left.json(name);
+        let findings = document["findings"].as_array().unwrap().iter();
+        let of_slab: Vec<_> = findings
+            .filter(|finding| finding["id"] == "slab-reclaimable")
+            .cloned()
+            .collect();
+        of_slab
+    };
+    assert_eq!(slab_findings("before.json"), [] as [Value; 0]);
+    let after = slab_findings("after.json");
+    let title = after[0]["title"].as_str().unwrap();
+    println!("{title}");
+    assert!(
+        title.contains("nfs_inode_cache") && title.contains("/mnt/nfs (127.0.0.1:/)"),
+        "{title}"
+    );
+    assert!(after[0]["means"].as_str().unwrap().contains("reclaimable"));
+    assert_eq!(
+        after[0]["remedies"][0]["command"],
+        "echo 2 > /proc/sys/vm/drop_caches"
+    );
+    // The bytes are those of the cache.
+    let slabinfo = left.text("slabinfo");
+    let line = slabinfo
+        .lines()
+        .find(|line| line.starts_with("nfs_inode_cache "))
+        .unwrap();
+    let column = |at: usize| -> u64 { line.split_whitespace().nth(at).unwrap().parse().unwrap() };
+    assert!(column(1) >= 60_000, "{line}");
+    let bytes = after[0]["bytes"].as_u64().unwrap();
+    let now = column(14) * column(5) * 4096;
+    assert!(bytes.abs_diff(now) < now / 20, "{bytes} {line}");
+}
+
+/// At the advised setting.
+const RUNS: &str = "20";
+
+#[test]
+fn the_three_states_of_strict_overcommit() {
+    need!(Lab);
+    let guest = Guest {
+        memory: Bytes::from_mib(1024),
+        ..Guest::new(Kernel::named("6.12").unwrap())
+    };
+    let left = play(&guest, &["/scenes/overcommit.sh", RUNS]);
+    println!("{}\n{}", left.text("before.txt"), left.text("tries"));
+    let findings = left.json("findings.json");
+    assert_eq!(
+        findings["findings"][0]["id"], "overcommit-band",
+        "{findings}"
+    );
+    let tries = left.text("tries");
+    for line in tries.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        // Within 5 % of either edge it may be either way.
+        match words.as_slice() {
+            ["fits", "95", became] => assert_eq!(*became, "fits", "{tries}"),
+            ["fits", "105", became] | ["refused", "95", became] => {
+                assert_eq!(*became, "killed", "{tries}")
+            }
+            ["refused", "105", became] => assert_eq!(*became, "refused", "{tries}"),
+            _ => {}
+        }
+    }
+    assert_eq!(left.text("runs").lines().count(), 20);
+    let kills = left.text("kills");
+    let kills: Vec<&str> = kills.lines().collect();
+    assert_eq!(kills[0], kills[1], "killed at the advised setting");
+    let after = left.json("after.json");
+    let band = |finding: &Value| finding["id"] == "overcommit-band";
+    assert!(
+        !after["findings"].as_array().unwrap().iter().any(band),
+        "{after}"
+    );
+}
