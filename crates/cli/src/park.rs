@@ -5,7 +5,7 @@ use crate::failure::{Failure, Kind};
 use crate::progress::Progress;
 use crate::terminal;
 use crate::wake;
-use plimsoll_park::back;
+use plimsoll_park::known;
 use plimsoll_park::out::{self, Done, Order, Wanted};
 use plimsoll_park::plan::Stays;
 use plimsoll_park::runtime::{Member, Runtime};
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &args::Park) -> Result<(), Failure> {
     let place = place(&args.store);
     let interrupted = catch_signals()?;
     own_memory::spare();
-    back::sweep(&root, &runtime, &place)?;
+    known::sweep(&root, &runtime, &place)?;
     wake::ensure(&runtime);
     for pid in &args.pids {
         let begun = Instant::now();

@@ -6,7 +6,7 @@ use crate::park::{json_line, place};
 use crate::terminal;
 use crate::wake;
 use plimsoll_park::ParkError;
-use plimsoll_park::back::{self, Standing};
+use plimsoll_park::known::{self, Standing};
 use plimsoll_park::runtime::{Record, Runtime};
 use plimsoll_proc::Root;
 use plimsoll_units::Bytes;
@@ -17,12 +17,12 @@ use std::time::SystemTime;
 pub(crate) fn run(args: &args::Parked) -> Result<(), Failure> {
     let root = Root::live();
     let runtime = Runtime::of_this_user().map_err(ParkError::from)?;
-    let records = back::living(&runtime, &root)?;
-    back::sweep(&root, &runtime, &place(&[]))?;
+    let records = known::living(&runtime, &root)?;
+    known::sweep(&root, &runtime, &place(&[]))?;
     wake::ensure(&runtime);
     let mut trees = Vec::new();
     for record in &records {
-        let standing = back::standing(&runtime, record)?;
+        let standing = known::standing(&runtime, record)?;
         let wakes = wake::Told::of(&runtime, record)?;
         trees.push(tree(record, standing, wakes));
     }

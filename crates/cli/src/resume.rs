@@ -7,6 +7,7 @@ use crate::progress::Progress;
 use crate::terminal;
 use crate::wake;
 use plimsoll_park::back::{self, Manner};
+use plimsoll_park::known;
 use plimsoll_park::runtime::Runtime;
 use plimsoll_park::{ParkError, own_memory};
 use plimsoll_proc::Root;
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &args::Resume) -> Result<(), Failure> {
             (false, _) => whole(args, &root, &runtime, *pid)?,
         }
     }
-    back::sweep(&root, &runtime, &place(&[]))?;
+    known::sweep(&root, &runtime, &place(&[]))?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ mod family;
 mod fault_point;
 mod hand;
 mod heirs;
+pub mod known;
 mod memory_group;
 pub mod out;
 pub mod own_memory;

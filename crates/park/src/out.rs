@@ -11,7 +11,7 @@ use crate::shed::{Shedding, Tree};
 use crate::store::{Codec, Identity, Parked, Place, Planned, Slot, Store, Writer};
 use crate::swap::{self, Budget};
 use crate::wake::{self, Waits, WakeOn};
-use crate::{ParkError, arm, back};
+use crate::{ParkError, arm, back, known};
 use plimsoll_proc::Root;
 use plimsoll_surgery::freeze::{self, FrozenBy};
 use plimsoll_surgery::operate::Operation;
@@ -85,7 +85,7 @@ pub struct Done {
 /// [`ParkError`]: the tree runs on as it was, unless it says [`ParkError::NotPutBack`].
 pub fn park(order: &mut Order<'_>) -> Result<Done, ParkError> {
     let top = ProcessName::of(order.root, order.pid)?.ok_or(ParkError::NoProcess(order.pid))?;
-    if back::find(order.runtime, order.root, order.pid)?.is_some() {
+    if known::find(order.runtime, order.root, order.pid)?.is_some() {
         return Err(ParkError::AlreadyParked(order.pid));
     }
     let entry = order.runtime.lock(top)?.ok_or(ParkError::Busy(order.pid))?;

@@ -333,6 +333,6 @@ fn what_a_host_left_behind_when_it_went_down_is_cleared_away() {
     // One that can't be read stays for a person to look at.
     let unreadable = store(dir.path(), &small(), Codec::Lz4, 1, true);
     std::fs::write(unreadable.join("pages"), [0x5a; 8192]).unwrap();
-    plimsoll_park::back::sweep(&root, &runtime, &place).unwrap();
+    plimsoll_park::known::sweep(&root, &runtime, &place).unwrap();
     assert!(!left.exists() && unreadable.exists());
 }

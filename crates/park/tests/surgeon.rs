@@ -2,7 +2,8 @@
 //! environment.
 
 use plimsoll_park::ParkError;
-use plimsoll_park::back::{self, Manner, Standing};
+use plimsoll_park::back::{self, Manner};
+use plimsoll_park::known::{self, Standing};
 use plimsoll_park::out::{self, Order, Wanted};
 use plimsoll_park::runtime::{Record, Runtime};
 use plimsoll_park::store::{Codec, Place};
@@ -155,14 +156,14 @@ impl Theatre {
 
     pub(crate) fn record_of(&self, pid: Pid) -> Option<Record> {
         let pid = u32::try_from(pid.as_raw_pid()).unwrap();
-        back::find(&self.runtime(), &Root::live(), pid).unwrap()
+        known::find(&self.runtime(), &Root::live(), pid).unwrap()
     }
 
     /// Waits until a pager brings back what the victim touches, and nothing else.
     pub(crate) fn wait_until_lazy(&self, victim: &Victim) {
         let is_lazy = || {
             let record = self.record(victim)?;
-            let standing = back::standing(&self.runtime(), &record).unwrap();
+            let standing = known::standing(&self.runtime(), &record).unwrap();
             Some(standing == Standing::Lazy)
         };
         while is_lazy() != Some(true) {

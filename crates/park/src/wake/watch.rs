@@ -15,7 +15,7 @@ use crate::ParkError;
 use crate::arm::pidfd;
 use crate::fault_point::fault_point;
 use crate::runtime::{Record, Runtime, State, WatcherLock};
-use crate::{back, own_memory};
+use crate::{back, known, own_memory};
 use plimsoll_proc::Root;
 use plimsoll_surgery::tree::ProcessName;
 use plimsoll_sys::own::{Forked, fork};
@@ -62,7 +62,7 @@ pub fn watch(root: &Root, runtime: &Runtime, ready: impl FnOnce()) -> Result<(),
     match work {
         None => Ok(()),
         Some(Work::Resume(pid)) => resume(root, runtime, pid),
-        Some(Work::Tidy) => back::living(runtime, root).map(drop),
+        Some(Work::Tidy) => known::living(runtime, root).map(drop),
     }
 }
 

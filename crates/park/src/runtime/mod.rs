@@ -1,0 +1,271 @@
+//! What is parked on this host: one directory per tree, on tmpfs, for as long as anything of it is parked.
+//!
+//! ```text
+//! /run/plimsoll/parked/PID-STARTTIME/     0700
+//!   record       who, by which means, since when, in which state; replaced as a whole
+//!   lock         held by the plimsoll that works on the tree
+//!   bell         a pipe: whoever writes to it wants all of a lazily resumed tree back
+//!   events.N     what process N of the tree did to its memory while it was being resumed
+//!   events.N.M   what the child did that it forked as its Mth meanwhile; and so on
+//!   child.N.M    which process that child is, once that is known
+//!   guardian.N   the guardian of the Nth plimsoll that resumed the tree (`session`)
+//! /run/plimsoll/watcher.lock              held by the watcher (see [`crate::wake`])
+//! /run/plimsoll/touched/PID-STARTTIME      what a process touched first when it was last resumed; while it lives
+//! ```
+//!
+//! Parked processes end with the host, so nothing here has to outlive it; and it must not lie on the disk
+//! that may be full. A record is written before anything is done to its tree, so whatever kills a plimsoll, the
+//! next one finds what it was at.
+
+mod entry;
+mod file;
+mod logs;
+mod record;
+mod touched;
+mod watcher;
+
+pub use self::entry::Entry;
+pub(crate) use self::file::RecordFile;
+pub use self::logs::Logs;
+pub use self::record::{Child, Means, Member, Record, State, VERSION};
+pub(crate) use self::watcher::WatcherLock;
+
+use self::file::numbered;
+use self::record::read_record;
+use crate::session::{GUARDIAN, Guarded};
+use crate::store::is_in_memory;
+use plimsoll_surgery::tree::ProcessName;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Where records are kept.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    dir: PathBuf,
+    /// Where first touches are kept.
+    touched: PathBuf,
+}
+
+/// A record could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}", path.display())]
+pub struct RuntimeError {
+    operation: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl RuntimeError {
+    fn new<E: Into<io::Error>>(operation: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
+        let path = path.to_owned();
+        move |source| Self {
+            operation,
+            path,
+            source: source.into(),
+        }
+    }
+}
+
+impl Runtime {
+    /// That of this user: `/run/plimsoll` for root where `/run` is in memory, else below `XDG_RUNTIME_DIR`, else in
+    /// `/dev/shm`.
+    ///
+    /// # Errors
+    /// When it can't be made, or is not this user's alone.
+    pub fn of_this_user() -> Result<Self, RuntimeError> {
+        let user = rustix::process::geteuid();
+        let run = Path::new("/run");
+        let base = match std::env::var_os("XDG_RUNTIME_DIR") {
+            _ if user.is_root() && is_in_memory(run) => run.join("plimsoll"),
+            _ if user.is_root() => PathBuf::from("/dev/shm/plimsoll-0"),
+            Some(dir) => Path::new(&dir).join("plimsoll"),
+            None => PathBuf::from(format!("/dev/shm/plimsoll-{}", user.as_raw())),
+        };
+        Self::at(base)
+    }
+
+    /// One in a directory of the caller's.
+    ///
+    /// # Errors
+    /// As [`Runtime::of_this_user`].
+    pub fn at(base: PathBuf) -> Result<Self, RuntimeError> {
+        let dir = base.join("parked");
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(RuntimeError::new("make", &dir))?;
+        let touched = base.join("touched");
+        for dir in [&base, &dir] {
+            let metadata =
+                std::fs::symlink_metadata(dir).map_err(RuntimeError::new("stat", dir))?;
+            let own = metadata.uid() == rustix::process::geteuid().as_raw();
+            if !metadata.is_dir() || !own || metadata.mode() & 0o077 != 0 {
+                let error = io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    "it is not this user's alone (mode must be 0700)",
+                );
+                return Err(RuntimeError::new("trust", dir)(error));
+            }
+        }
+        Ok(Self { dir, touched })
+    }
+
+    /// A place beside the records.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.with_file_name(name)
+    }
+
+    /// The records there are. One that can't be read comes as its error.
+    ///
+    /// # Errors
+    /// When the directory can't be listed.
+    pub fn records(&self) -> Result<Vec<Result<Record, RuntimeError>>, RuntimeError> {
+        let failed = || RuntimeError::new("list", &self.dir);
+        let mut records = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(failed())? {
+            let dir = entry.map_err(failed())?.path();
+            match read_record(&dir) {
+                // Made, and killed before anything was done: nothing is parked.
+                Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
+                record => records.push(record),
+            }
+        }
+        Ok(records)
+    }
+
+    /// Takes the tree whose first process is this, for as long as the entry lives; makes its directory where
+    /// there is none. `None` when another plimsoll is at it.
+    ///
+    /// # Errors
+    /// When the directory or the lock can't be made.
+    pub fn lock(&self, top: ProcessName) -> Result<Option<Entry>, RuntimeError> {
+        let dir = self.dir.join(directory_name(top));
+        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(RuntimeError::new("make", &dir)(error));
+            }
+            _ => {}
+        }
+        let path = dir.join("lock");
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(RuntimeError::new("open", &path))?;
+        let begun = Instant::now();
+        loop {
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {
+                    return Ok(Some(Entry {
+                        dir,
+                        touched: self.touched.clone(),
+                        _lock: File::from(lock),
+                    }));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(errno) => return Err(RuntimeError::new("lock", &path)(errno)),
+            }
+            // The guardian of one that was killed has yet to let go of what it does not hold for anybody.
+            if begun.elapsed() > PATIENCE || !sessions(&dir)?.iter().any(Guarded::is_orphaned) {
+                return Ok(None);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Rings the [`Entry::bell`] of a tree.
+    ///
+    /// # Errors
+    /// As `open(2)` and `write(2)`; not when nobody listens.
+    pub fn ring(&self, top: ProcessName) -> Result<(), RuntimeError> {
+        let path = self.dir.join(directory_name(top)).join("bell");
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let rung = rustix::fs::open(&path, flags, Mode::empty())
+            .and_then(|bell| rustix::io::write(&bell, b"!"));
+        match rung {
+            Ok(_) | Err(rustix::io::Errno::NXIO | rustix::io::Errno::NOENT) => Ok(()),
+            Err(errno) => Err(RuntimeError::new("ring", &path)(errno)),
+        }
+    }
+}
+
+fn directory_name(process: ProcessName) -> String {
+    format!("{}-{}", process.pid, process.start_ticks)
+}
+
+/// How long the guardian of a plimsoll that was killed is given to let go of its lock, and between two looks.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(1);
+
+fn sessions(dir: &Path) -> Result<Vec<Guarded>, RuntimeError> {
+    numbered(dir, GUARDIAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wake::{Waits, WakeOn};
+
+    const TOP: ProcessName = ProcessName {
+        pid: 7,
+        start_ticks: 8,
+    };
+
+    fn record() -> Record {
+        Record {
+            version: VERSION,
+            state: State::Parking,
+            lazy: false,
+            means: Means::Store {
+                dir: PathBuf::from("/var/lib/x"),
+            },
+            since_s: 1,
+            frozen: None,
+            processes: vec![Member {
+                name: TOP,
+                comm: "sh".to_owned(),
+                uffd: None,
+                huge: Vec::new(),
+            }],
+            children: Vec::new(),
+            moved_bytes: 0,
+            copies_bytes: 0,
+            stored_bytes: 0,
+            wake: WakeOn::Input,
+            waits: Waits::default(),
+        }
+    }
+
+    #[test]
+    fn one_plimsoll_at_a_time_and_records_are_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Runtime::at(dir.path().join("run")).unwrap();
+        let entry = runtime.lock(TOP).unwrap().unwrap();
+        assert!(runtime.lock(TOP).unwrap().is_none());
+        assert_eq!(entry.record().unwrap(), None);
+        assert!(runtime.records().unwrap().is_empty());
+        entry.write(&record()).unwrap();
+        let found: Vec<_> = runtime.records().unwrap().into_iter().flatten().collect();
+        assert_eq!(found, [record()]);
+        drop(entry);
+        let entry = runtime.lock(TOP).unwrap().unwrap();
+        assert_eq!(entry.record().unwrap(), Some(record()));
+        entry.remove().unwrap();
+        assert!(runtime.records().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_record_that_makes_no_sense_is_an_error_not_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Runtime::at(dir.path().join("run")).unwrap();
+        let entry = runtime.lock(TOP).unwrap().unwrap();
+        for text in ["", "{", "[]", "{\"version\":1}"] {
+            std::fs::write(entry.dir.join("record"), text).unwrap();
+            assert!(entry.record().is_err(), "{text}");
+            assert!(runtime.records().unwrap()[0].is_err(), "{text}");
+        }
+    }
+}
