@@ -5,12 +5,16 @@
 
 use crate::error::Error;
 use crate::fault_point::fault_point;
+use plimsoll_image::convert::{Form, convert};
+use plimsoll_image::directory::{OnDisk, PARENT_LINK};
+use plimsoll_image::packed::{Codec, Part};
+use plimsoll_image::pages::SetPages;
 use plimsoll_image::{Entry, Kind};
 use prost::{Message, Name};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions};
 use std::io::BufReader;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// What every message of an image can do.
@@ -24,6 +28,23 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Whether its pages are packed.
+    pub(crate) fn is_packed(&self) -> bool {
+        let is_there = |part: &Part| self.directory.join(part.file_name()).exists();
+        Part::ALL.iter().any(is_there)
+    }
+
+    /// Its pages, wherever they are: packed, or in a set that it builds on.
+    pub(crate) fn pages(&self) -> Result<SetPages, Error> {
+        SetPages::open(Box::new(OnDisk::new(&self.directory))).map_err(|source| {
+            Error::file(
+                "read the pages in",
+                &self.directory,
+                std::io::Error::other(source),
+            )
+        })
+    }
+
     pub(crate) fn new(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
@@ -152,9 +173,32 @@ impl Writing {
         self.all(kind, id, &entries)
     }
 
+    /// Builds on another set: what is not in this one is there.
+    pub(crate) fn link_parent(&self, parent: &Path) -> Result<(), Error> {
+        let link = self.aside.join(PARENT_LINK);
+        symlink(parent, &link).map_err(|source| Error::file("make", link, source))
+    }
+
+    /// Packs the pages: zero pages dropped, equal ones kept once, compressed, with checksums.
+    pub(crate) fn pack(&self) -> Result<(), Error> {
+        let packed = self.aside.join("packed");
+        convert(&self.aside, &packed, Form::Packed(Codec::Lz4), None).map_err(|source| {
+            Error::file("pack", &self.directory, std::io::Error::other(source))
+        })?;
+        let failed = |source| Error::file("replace", &self.aside, source);
+        for name in self.names()?.into_iter().filter(|name| name != "packed") {
+            fs::remove_file(self.aside.join(name)).map_err(failed)?;
+        }
+        for entry in fs::read_dir(&packed).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            fs::rename(packed.join(&name), self.aside.join(&name)).map_err(failed)?;
+        }
+        fs::remove_dir(&packed).map_err(failed)
+    }
+
     /// Makes every file durable.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        for name in self.names()? {
+        for name in self.names()?.into_iter().filter(|name| name != PARENT_LINK) {
             let path = self.aside.join(&name);
             let synced = File::open(&path).and_then(|file| file.sync_data());
             synced.map_err(|source| Error::file("make durable", path, source))?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::tests_outside_test_module, clippy::panic)]
 
 mod both_ways;
+mod building;
 mod failing;
 mod files;
 mod filters;

@@ -152,6 +152,8 @@ fn dump_with(pid: u32, images: &Path, after: After, options: Options) -> Result<
         pid,
         directory: images,
         place: Place::Fresh,
+        parent: None,
+        pack: false,
         after,
         timeout: Duration::from_secs(5),
         options,

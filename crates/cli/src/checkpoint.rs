@@ -32,6 +32,14 @@ pub(crate) struct CheckpointArgs {
     #[arg(long)]
     pub(crate) leave_running: bool,
 
+    /// Build on an earlier set of the same tree: pages that it has alike are not written again, and it must stay
+    #[arg(long, value_name = "DIR")]
+    pub(crate) parent: Option<PathBuf>,
+
+    /// Pack the pages: zeros dropped, equal ones kept once, compressed, with checksums; CRIU can't read them then
+    #[arg(long)]
+    pub(crate) pack: bool,
+
     /// Its session and terminal are the shell's, and are found there again
     #[arg(long)]
     pub(crate) shell_job: bool,
@@ -57,6 +65,7 @@ const CHECKPOINT_EXAMPLES: &str = "\
 Examples:
   plimsoll checkpoint 4711 /var/tmp/job         the tree ends once it is written down
   plimsoll checkpoint --leave-running 4711 /var/tmp/job
+  plimsoll checkpoint --parent /var/tmp/job 4711 /var/tmp/job2      only what has changed since
   plimsoll restore /var/tmp/job                 start it again, with its pids";
 
 /// Start a process tree again that was written down
@@ -82,11 +91,22 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
     let root = Root::live();
+    let parent = args.parent.as_ref().map(|parent| {
+        let found = parent.canonicalize();
+        found.map_err(|source| Error::File {
+            operation: "find",
+            path: parent.clone(),
+            source,
+        })
+    });
+    let parent = parent.transpose()?;
     let dump = Dump {
         root: &root,
         pid: args.pid,
         directory: &args.dir,
         place: Place::Fresh,
+        parent: parent.as_deref(),
+        pack: args.pack,
         after: if args.leave_running {
             After::Run
         } else {

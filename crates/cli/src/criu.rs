@@ -43,7 +43,7 @@ pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn act(line: &Line) -> Result<(), Failure> {
     match line.action.as_str() {
-        "dump" => dump(line),
+        "dump" | "pre-dump" => dump(line),
         "restore" => restore(line),
         "check" => check(line),
         action => Err(Failure::message(
@@ -56,7 +56,8 @@ fn act(line: &Line) -> Result<(), Failure> {
 fn dump(line: &Line) -> Result<(), Failure> {
     let root = Root::live();
     let after = match () {
-        () if line.has("leave-running") => After::Run,
+        // A dump that nobody restores yet: a later one builds on it.
+        () if line.action == "pre-dump" || line.has("leave-running") => After::Run,
         () if line.has("leave-stopped") => After::Stop,
         () => After::End,
     };
@@ -66,6 +67,8 @@ fn dump(line: &Line) -> Result<(), Failure> {
         pid: u32::try_from(line.number("tree").unwrap_or(0)).unwrap_or(0),
         directory: &line.images(),
         place: Place::Within,
+        parent: line.value("prev-images-dir").map(Path::new),
+        pack: false,
         after,
         timeout: Duration::from_secs(seconds),
         options: Options {

@@ -5,10 +5,11 @@
 //! their holes (`lseek(2)`, `SEEK_DATA`).
 
 use super::files::Files;
+use super::parent::Parent;
 use crate::error::{Error, Step};
 use crate::set::Writing;
 use crate::vma::{ADVICE, DROPPABLE, Status, has_pages};
-use plimsoll_image::pagemap::{PE_LAZY, PE_PRESENT, PageSpan};
+use plimsoll_image::pagemap::{PE_LAZY, PE_PARENT, PE_PRESENT, PageSpan};
 use plimsoll_image::proto::{MmEntry, PagemapEntry, PagemapHead, VmaEntry};
 use plimsoll_image::{Kind, pagemap};
 use plimsoll_proc::Root;
@@ -35,31 +36,45 @@ pub(super) struct Memory<'s> {
     page_size: PageSize,
     /// Names of files of pages that are given out.
     pages_ids: u32,
-    pages: u64,
+    counts: Counts,
+    /// The set that this one builds on.
+    parent: Option<Parent>,
     buffer: Vec<u8>,
+}
+
+/// What became of pages.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    /// Written to this set.
+    pub(super) written: u64,
+    /// In the set that it builds on.
+    pub(super) in_parent: u64,
 }
 
 /// Pages of one process or object: the list and the file.
 struct Pages {
+    /// Kind and number of their pagemap.
+    of: (Kind, u64),
     id: u32,
     file: File,
     entries: Vec<PagemapEntry>,
 }
 
 impl<'s> Memory<'s> {
-    pub(super) fn new(set: &'s Writing, page_size: PageSize) -> Self {
+    pub(super) fn new(set: &'s Writing, parent: Option<Parent>, page_size: PageSize) -> Self {
         Self {
+            parent,
             set,
             page_size,
             pages_ids: 0,
-            pages: 0,
+            counts: Counts::default(),
             buffer: vec![0; BUFFER_BYTES],
         }
     }
 
-    /// How many pages have been written.
-    pub(super) fn pages(&self) -> u64 {
-        self.pages
+    /// How many pages there have been.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// The mappings of a process; its pages are written.
@@ -80,7 +95,7 @@ impl<'s> Memory<'s> {
             memory: File::open(format!("/proc/{pid}/mem")).map_err(|error| step.failed(error))?,
             pagemap: Pagemap::open(raw, self.page_size).map_err(|error| step.failed(error))?,
         };
-        let mut pages = self.begin()?;
+        let mut pages = self.begin(Kind::Pagemap, pid.into())?;
         let mut guards = Vec::new();
         for vma in &vmas {
             let span = Span {
@@ -106,7 +121,7 @@ impl<'s> Memory<'s> {
                     .map_err(|error| step.failed(error))?;
             }
         }
-        self.end(Kind::Pagemap, pid.into(), pages)?;
+        self.end(pages)?;
         vmas.extend(guards.into_iter().map(Mapped::guard));
         Ok(MmEntry {
             vmas: vmas.into_iter().map(|mapped| mapped.vma).collect(),
@@ -117,17 +132,18 @@ impl<'s> Memory<'s> {
     /// The contents of shared objects that only memory holds.
     pub(super) fn shared(&mut self, files: &Files) -> Result<(), Error> {
         for (id, object) in files.memory_files() {
-            let mut pages = self.begin()?;
+            let mut pages = self.begin(Kind::ShmemPagemap, id.into())?;
             self.copy_object(object, &mut pages)
                 .map_err(|source| Error::file("read", format!("shared memory {id}"), source))?;
-            self.end(Kind::ShmemPagemap, id.into(), pages)?;
+            self.end(pages)?;
         }
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<Pages, Error> {
+    fn begin(&mut self, kind: Kind, id: u64) -> Result<Pages, Error> {
         self.pages_ids += 1;
         Ok(Pages {
+            of: (kind, id),
             id: self.pages_ids,
             file: self
                 .set
@@ -136,7 +152,8 @@ impl<'s> Memory<'s> {
         })
     }
 
-    fn end(&mut self, kind: Kind, id: u64, pages: Pages) -> Result<(), Error> {
+    fn end(&mut self, pages: Pages) -> Result<(), Error> {
+        let (kind, id) = pages.of;
         let map = pagemap::Pagemap {
             head: PagemapHead { pages_id: pages.id }.into(),
             entries: pages.entries.into_iter().map(Into::into).collect(),
@@ -160,12 +177,39 @@ impl<'s> Memory<'s> {
             let length = usize::try_from(length).unwrap_or(BUFFER_BYTES);
             let buffer = self.buffer.get_mut(..length).unwrap_or_default();
             source.read(run.page, at, buffer)?;
-            pages.file.write_all(buffer)?;
+            self.keep(pages, at, length, lazy)?;
             at += length as u64;
         }
-        let count = run.span.len() / self.page_size.get();
-        self.pages += count;
-        pages.add(run.span.start, count, lazy | PE_PRESENT, self.page_size);
+        Ok(())
+    }
+
+    /// Appends the first bytes of the buffer, but for the pages that the parent has alike.
+    fn keep(
+        &mut self,
+        pages: &mut Pages,
+        at: u64,
+        length: usize,
+        lazy: u32,
+    ) -> std::io::Result<()> {
+        let page = self.page_size.get();
+        let bytes = self.buffer.get(..length).unwrap_or_default();
+        let pieces = match &mut self.parent {
+            None => vec![(bytes, false)],
+            Some(parent) => parent.split(pages.of, at, bytes, self.page_size)?,
+        };
+        let mut at = at;
+        for (piece, in_parent) in pieces {
+            let count = piece.len() as u64 / page;
+            if in_parent {
+                self.counts.in_parent += count;
+                pages.add(at, count, PE_PARENT, self.page_size);
+            } else {
+                pages.file.write_all(piece)?;
+                self.counts.written += count;
+                pages.add(at, count, lazy | PE_PRESENT, self.page_size);
+            }
+            at += piece.len() as u64;
+        }
         Ok(())
     }
 
@@ -195,12 +239,9 @@ impl<'s> Memory<'s> {
                         more => done += more,
                     }
                 }
-                pages.file.write_all(buffer)?;
+                self.keep(pages, at, length, 0)?;
                 at += length as u64;
             }
-            let count = (end - start) / page;
-            self.pages += count;
-            pages.add(start, count, PE_PRESENT, self.page_size);
         }
     }
 }

@@ -9,6 +9,7 @@ mod check;
 mod credentials;
 mod files;
 mod memory;
+mod parent;
 mod process;
 mod seccomp;
 mod signals;
@@ -23,7 +24,10 @@ use crate::snapshot::{Process, Snapshot};
 use crate::tcp::lock;
 use files::Files;
 use files::tcp::Connections;
-use plimsoll_image::VERSION_1_1;
+use memory::Counts;
+use parent::Parent;
+use plimsoll_image::proto::{DumpStatsEntry, StatsEntry};
+use plimsoll_image::{Kind, VERSION_1_1};
 use plimsoll_proc::Root;
 use plimsoll_surgery::stop::StoppedTree;
 use plimsoll_surgery::tree::Extent;
@@ -54,6 +58,11 @@ pub struct Dump<'d> {
     pub directory: &'d Path,
     /// How they get there.
     pub place: Place,
+    /// A set of the same tree, that this one builds on: what it has alike is not written again. As the link to it says
+    /// that is put among the images: from there, where it is relative.
+    pub parent: Option<&'d Path>,
+    /// Pages are packed (zero pages dropped, equal ones kept once, compressed, with checksums); CRIU can't read them then.
+    pub pack: bool,
     /// What becomes of the tree.
     pub after: After,
     /// How long it may take to come to a stand.
@@ -116,16 +125,17 @@ impl Dump<'_> {
         let (snapshot, connections, pages) = self.look(&mut stopped, &set, page_size)?;
         fault_point("looked");
         snapshot.write(&set)?;
+        self.keep_figures(&set, &pages, begun)?;
         fault_point("written");
         let mut stood_still = begun.elapsed();
         if self.after == After::Run {
             drop(connections);
             drop(stopped);
             stood_still = begun.elapsed();
-            set.sync()?;
+            self.complete(&set)?;
             set.finish()?;
         } else {
-            set.sync()?;
+            self.complete(&set)?;
             fault_point("durable");
             set.finish()?;
             fault_point("complete");
@@ -136,9 +146,46 @@ impl Dump<'_> {
         }
         Ok(Dumped {
             processes: snapshot.processes.len(),
-            pages,
+            pages: pages.written,
             stood_still,
         })
+    }
+
+    /// What is done to images once all are there.
+    fn complete(&self, set: &Writing) -> Result<(), Error> {
+        if let Some(parent) = self.parent {
+            set.link_parent(parent)?;
+        }
+        if self.pack {
+            set.pack()?;
+        }
+        set.sync()
+    }
+
+    fn parent(&self, page_size: PageSize) -> Result<Option<Parent>, Error> {
+        let parent = self.parent.map(|parent| self.directory.join(parent));
+        parent
+            .map(|parent| Parent::open(&parent, page_size))
+            .transpose()
+    }
+
+    /// `stats-dump`, as CRIU's callers look for it. Times are in microseconds.
+    fn keep_figures(&self, set: &Writing, pages: &Counts, begun: Instant) -> Result<(), Error> {
+        const NAME: &str = "stats-dump";
+        let elapsed = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
+        let figures = StatsEntry {
+            dump: Some(DumpStatsEntry {
+                frozen_time: elapsed,
+                pages_scanned: pages.written + pages.in_parent,
+                pages_skipped_parent: pages.in_parent,
+                pages_written: pages.written,
+                ..DumpStatsEntry::default()
+            }),
+            restore: None,
+        };
+        let bytes = plimsoll_image::write_all(Kind::Stats, &[figures.into()])
+            .map_err(|source| Error::image(NAME, source))?;
+        set.put(NAME, &bytes)
     }
 
     /// All that there is to know of the tree; its pages are written at once.
@@ -147,11 +194,11 @@ impl Dump<'_> {
         stopped: &mut StoppedTree,
         set: &Writing,
         page_size: PageSize,
-    ) -> Result<(Snapshot, Connections, u64), Error> {
+    ) -> Result<(Snapshot, Connections, Counts), Error> {
         let mut snapshot = Snapshot::default();
         let mut files = Files::new(self.options);
         let mut filters = seccomp::Filters::default();
-        let mut memory = memory::Memory::new(set, page_size);
+        let mut memory = memory::Memory::new(set, self.parent(page_size)?, page_size);
         let nodes = tree::nodes(self.root, self.pid, stopped)?;
         let objects = tree::Objects::of(&nodes)?;
         objects.refuse_shared(&nodes)?;
@@ -183,7 +230,7 @@ impl Dump<'_> {
             snapshot.processes.push(process);
         }
         memory.shared(&files)?;
-        let pages = memory.pages();
+        let pages = memory.counts();
         let connections = files.finish(&mut snapshot)?;
         snapshot.seccomp = filters.finish();
         snapshot.inventory = inventory(&snapshot, self.options);

@@ -8,6 +8,7 @@ use crate::snapshot::{DEAD, Process, Snapshot};
 use crate::vma::{Status, status};
 use plimsoll_image::proto::FdTypes;
 use plimsoll_proc::process::stat::Stat;
+use rustix::process::{Pid, test_kill_process_group};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -136,16 +137,22 @@ fn of_process(
     }
 }
 
-/// Whether an id is in use. One that has ended is waited for a little: whoever inherited it will reap it.
+/// Whether an id is in use, by a task or as a group's. What has ended is waited for a little: whoever inherited it will reap
+/// it, and its group ends with the last of its processes.
 fn is_taken(tid: u32) -> bool {
     const PATIENCE: Duration = Duration::from_secs(2);
     let begun = Instant::now();
-    while let Ok(stat) = std::fs::read(format!("/proc/{tid}/stat")) {
-        let ended = Stat::parse(&stat).is_ok_and(|stat| matches!(stat.state, b'Z' | b'X'));
-        if !ended || begun.elapsed() > PATIENCE {
+    let pid = i32::try_from(tid).ok().and_then(Pid::from_raw);
+    let has_group = || pid.is_some_and(|pid| test_kill_process_group(pid).is_ok());
+    loop {
+        let runs = match std::fs::read(format!("/proc/{tid}/stat")) {
+            Ok(stat) => Stat::parse(&stat).is_ok_and(|stat| !matches!(stat.state, b'Z' | b'X')),
+            Err(_) if has_group() => false,
+            Err(_) => return false,
+        };
+        if runs || begun.elapsed() > PATIENCE {
             return true;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    false
 }

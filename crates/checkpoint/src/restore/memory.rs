@@ -12,11 +12,13 @@ use crate::set::Reading;
 use crate::snapshot::Process;
 use crate::vma::{DROPPABLE, Status, has_pages, status, unseen_by_children};
 use plimsoll_image::pagemap::{PE_PRESENT, PageSpan, Pagemap};
+use plimsoll_image::pages::SetPages;
 use plimsoll_image::proto::{MmEntry, VmaEntry};
 use plimsoll_image::{Entry, Kind, proto::PagemapEntry};
 use plimsoll_sys::Span;
 use plimsoll_units::PageSize;
 use rustix::io::Errno;
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::BufReader;
 use std::os::unix::fs::FileExt;
@@ -217,8 +219,48 @@ pub(super) struct Pages {
     entries: Vec<Entry<PagemapEntry>>,
     /// Where in the file each of them begins.
     offsets: Vec<u64>,
-    file: Option<File>,
+    bytes: Bytes,
     page_size: PageSize,
+}
+
+/// Where stored pages are read.
+enum Bytes {
+    /// There are none.
+    None,
+    /// One after another in one file.
+    Raw(File),
+    /// Packed, or some of them in a set that this one builds on: page by page, of this kind and number.
+    Anywhere(Box<RefCell<SetPages>>, Kind, u64),
+}
+
+impl Bytes {
+    /// Those of whole pages that begin at an address, and at an offset of the file where there is one.
+    fn read(
+        &self,
+        offset: u64,
+        address: u64,
+        into: &mut [u8],
+        page_size: PageSize,
+    ) -> Result<(), Error> {
+        let failed = |source| Error::file("read", "pages", source);
+        match self {
+            Self::None => Err(Error::inconsistent("there are no pages")),
+            Self::Raw(file) => file.read_exact_at(into, offset).map_err(failed),
+            Self::Anywhere(pages, kind, id) => {
+                let mut pages = pages.borrow_mut();
+                let page = usize::try_from(page_size.get()).unwrap_or(usize::MAX);
+                for (place, into) in into.chunks_mut(page).enumerate() {
+                    let address = address + place as u64 * page_size.get();
+                    let found = pages.read_address(*kind, *id, address, into);
+                    if !found.map_err(|source| failed(std::io::Error::other(source)))? {
+                        let what = format!("the page at {address:#x} is nowhere");
+                        return Err(Error::inconsistent(what));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Pages {
@@ -238,7 +280,7 @@ impl Pages {
                 return Ok(Self {
                     entries: Vec::new(),
                     offsets: Vec::new(),
-                    file: None,
+                    bytes: Bytes::None,
                     page_size,
                 });
             }
@@ -246,10 +288,12 @@ impl Pages {
         };
         let map =
             Pagemap::read(BufReader::new(file)).map_err(|source| Error::image(&path, source))?;
-        let file = if map.entries.is_empty() {
-            None
-        } else {
-            Some(set.open(Kind::Pages, map.head.pages_id)?)
+        let present = |entry: &Entry<PagemapEntry>| entry.page_flags() & PE_PRESENT != 0;
+        let raw = map.entries.iter().all(present) && !set.is_packed();
+        let bytes = match (map.entries.is_empty(), raw) {
+            (true, _) => Bytes::None,
+            (_, true) => Bytes::Raw(set.open(Kind::Pages, map.head.pages_id)?),
+            _ => Bytes::Anywhere(Box::new(RefCell::new(set.pages()?)), kind, id),
         };
         let mut next = 0;
         let offset = |entry: &Entry<PagemapEntry>| {
@@ -260,7 +304,7 @@ impl Pages {
         Ok(Self {
             offsets: map.entries.iter().map(offset).collect(),
             entries: map.entries,
-            file,
+            bytes,
             page_size,
         })
     }
@@ -285,11 +329,6 @@ impl Pages {
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut offset = 0u64;
         for entry in &self.entries {
-            if entry.page_flags() & PE_PRESENT == 0 {
-                return Err(Error::inconsistent(
-                    "pages are in parent images, which are not read yet",
-                ));
-            }
             let mut at = entry.vaddr;
             let end = self.end(entry);
             while at < end {
@@ -297,10 +336,7 @@ impl Pages {
                     .unwrap_or(BUFFER_BYTES)
                     .min(BUFFER_BYTES);
                 let bytes = buffer.get_mut(..length).unwrap_or_default();
-                if let Some(file) = &self.file {
-                    file.read_exact_at(bytes, offset)
-                        .map_err(|source| Error::file("read", "pages", source))?;
-                }
+                self.bytes.read(offset, at, bytes, self.page_size)?;
                 each(at, bytes)?;
                 at += length as u64;
                 offset += length as u64;
@@ -322,9 +358,9 @@ impl Pages {
         let left = self.end(entry).saturating_sub(address);
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(into.len());
         let into = into.get_mut(..length).unwrap_or_default();
-        if let Some(file) = self.file.as_ref().filter(|_| length > 0) {
-            file.read_exact_at(into, offset + (address - entry.vaddr))
-                .map_err(|source| Error::file("read", "pages", source))?;
+        if length > 0 {
+            let offset = offset + (address - entry.vaddr);
+            self.bytes.read(offset, address, into, self.page_size)?;
         }
         Ok(length)
     }
