@@ -104,6 +104,21 @@ fn a_connection_with_one_outside_is_refused_unless_it_is_allowed() {
     assert_eq!(echoed(&mut us, b"as it was"), b"as it was");
 }
 
+/// Asks a script for its last checks. All its turns are there, none twice, and nothing was found amiss.
+fn ends_when_asked(tree: &Tree) {
+    std::fs::write(tree.dir.path().join("ask"), "").unwrap();
+    let begun = Instant::now();
+    while tree.dir.path().join("ask").exists() {
+        let waits = tree.is_alive() && begun.elapsed() < Duration::from_secs(20);
+        assert!(waits, "{:?}", tree.says());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let says = tree.says();
+    for (i, line) in says.iter().enumerate() {
+        assert_eq!(line, &format!("turn {}", i + 1), "{says:?}");
+    }
+}
+
 /// Both ends of connections in one tree: one that talks, one that is half closed with something left to read, a listener that
 /// goes on taking clients, and a UDP pair.
 const INSIDE: &str = r#"
@@ -150,15 +165,43 @@ fn connections_inside_the_tree_go_on_without_being_asked_for() {
     let said = tree.says().len();
     tree.restore().unwrap();
     tree.hear(said + 3);
-    std::fs::write(tree.dir.path().join("ask"), "").unwrap();
-    let begun = Instant::now();
-    while tree.dir.path().join("ask").exists() {
-        let waits = tree.is_alive() && begun.elapsed() < Duration::from_secs(20);
-        assert!(waits, "{:?}", tree.says());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let says = tree.says();
-    for (i, line) in says.iter().enumerate() {
-        assert_eq!(line, &format!("turn {}", i + 1), "{says:?}");
-    }
+    ends_when_asked(&tree);
+}
+
+/// UNIX sockets whose names are gone or have become somebody else's, and what nobody is left to have sent.
+const NAMELESS: &str = r#"
+import os, socket
+def bound(path):
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); one.bind(path)
+    other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); other.connect(path)
+    os.unlink(path)
+    return one, other
+os.mkdir("away")
+pairs = [bound("away/name"), bound("away/name"), bound(os.path.abspath("taken"))]
+os.rmdir("away"); open("taken", "w").write("a file")
+left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM); left.send(b"the last"); left.close()
+route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0); route.bind((0, 0))
+names = [one.getsockname() for one, _ in pairs] + [route.getsockname()]
+turn = 0
+while True:
+    for i, (one, other) in enumerate(pairs):
+        other.send(b"%d" % i); assert one.recv(10) == b"%d" % i, "pairs"
+    assert names == [one.getsockname() for one, _ in pairs] + [route.getsockname()], "names"
+    assert open("taken").read() == "a file" and not os.path.exists("away"), "files"
+    turn += 1
+    print("turn", turn)
+    if os.path.exists("ask"):
+        assert right.recv(10) == b"the last", "queue"
+        print("turn", turn + 1); os.remove("ask"); os._exit(0)
+"#;
+
+#[test]
+fn sockets_without_a_file_keep_their_names_and_whoever_knows_them() {
+    need!(Root, Program("python3"));
+    let mut tree = Tree::start(NAMELESS);
+    tree.dump(After::End).unwrap();
+    let said = tree.says().len();
+    tree.restore().unwrap();
+    tree.hear(said + 3);
+    ends_when_asked(&tree);
 }

@@ -12,6 +12,7 @@ pub mod guardian;
 pub mod kcmp;
 pub mod notify;
 pub mod own;
+pub mod own_fs;
 pub mod packet;
 pub mod pagemap;
 pub mod playground;

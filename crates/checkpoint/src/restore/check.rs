@@ -29,6 +29,7 @@ const MADE: &[FdTypes] = &[
     FdTypes::Inetsk,
     FdTypes::Inotify,
     FdTypes::Fanotify,
+    FdTypes::Netlinksk,
 ];
 
 /// What children may share with their parents, by its number in the images.

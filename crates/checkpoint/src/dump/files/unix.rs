@@ -29,6 +29,8 @@ pub(super) struct Told {
     kind: u32,
     state: u32,
     name: Vec<u8>,
+    /// The inode of its name's file.
+    file: Option<u32>,
     peer: u32,
     icons: Vec<u32>,
     receives: u32,
@@ -39,8 +41,8 @@ pub(super) struct Told {
 /// All UNIX sockets of our network namespace, by inode.
 pub(super) fn ask() -> Result<BTreeMap<u32, Told>, Errno> {
     const AF_UNIX: u8 = 1;
-    /// `UDIAG_SHOW_NAME | PEER | ICONS | RQLEN`
-    const SHOW: u32 = 1 | 4 | 8 | 16;
+    /// `UDIAG_SHOW_NAME | VFS | PEER | ICONS | RQLEN`
+    const SHOW: u32 = 1 | 2 | 4 | 8 | 16;
     let mut request = vec![AF_UNIX, 0, 0, 0];
     for word in [u32::MAX, 0, SHOW, 0, 0] {
         request.extend(word.to_ne_bytes());
@@ -66,6 +68,7 @@ fn read(answer: &[u8]) -> Option<(u32, Told)> {
     for (attribute, value) in attributes(answer.get(16..)?) {
         match attribute {
             0 => told.name = value.to_vec(),
+            1 => told.file = u32_at(value, 0),
             2 => told.peer = u32_at(value, 0)?,
             3 => {
                 told.icons = value
@@ -188,7 +191,13 @@ fn name(open: &Open<'_>, told: &Told) -> Name {
     let whole = directory
         .as_ref()
         .map_or_else(|| path.to_owned(), |directory| directory.join(path));
-    let perms = rustix::fs::lstat(&whole).ok().map(|stat| FilePermsEntry {
+    // Another file may have the name by now.
+    let is_its = |stat: &rustix::fs::Stat| {
+        let lower = stat.st_ino & u64::from(u32::MAX);
+        told.file.is_none_or(|file| u64::from(file) == lower)
+    };
+    let stat = rustix::fs::lstat(&whole).ok().filter(is_its);
+    let perms = stat.map(|stat| FilePermsEntry {
         mode: stat.st_mode,
         uid: stat.st_uid,
         gid: stat.st_gid,

@@ -6,6 +6,7 @@ mod inet;
 mod locks;
 mod memory;
 mod namespace;
+mod netlink;
 mod notify;
 mod pipe;
 mod regular;
@@ -13,6 +14,7 @@ mod stand_in;
 mod tcp;
 mod tty;
 mod unix;
+mod unix_name;
 
 use super::crew::{Crew, Member};
 use super::task::Task;
@@ -46,6 +48,8 @@ pub(crate) struct Files<'s> {
     terminals: tty::Terminals,
     /// Other halves of pairs, until somebody needs them.
     sockets: BTreeMap<u32, OwnedFd>,
+    /// Files of UNIX sockets with a name, by the sockets' inodes.
+    socket_files: BTreeMap<u32, OwnedFd>,
     /// Sockets that connect by name once all are there: id, and the inode of whom they know.
     connect_later: Vec<(u32, u32)>,
     /// Processes that pidfds of ended ones lead to, by the inode of the pidfd.
@@ -79,6 +83,7 @@ impl<'s> Files<'s> {
             memory: BTreeMap::new(),
             terminals: tty::Terminals::default(),
             sockets: BTreeMap::new(),
+            socket_files: BTreeMap::new(),
             connect_later: Vec::new(),
             ended: BTreeMap::new(),
             ended_in_proc: BTreeMap::new(),
@@ -123,6 +128,7 @@ impl<'s> Files<'s> {
             FdTypes::Inetsk => inet::socket(self, entry),
             FdTypes::Inotify => notify::inotify(entry),
             FdTypes::Fanotify => notify::group(entry),
+            FdTypes::Netlinksk => netlink::socket(entry),
             other => Err(Error::inconsistent(format!(
                 "file {id} is {}, which can't be made",
                 other.as_str_name()

@@ -4,26 +4,23 @@
 //! a connection not accepted yet) connects by the other's name. One whose peer is gone is half of a pair whose other half
 //! is closed, after it has sent what waited.
 
-use super::{Files, settle};
+use super::{Files, settle, unix_name};
 use crate::error::Error;
 use crate::socket_options;
 use plimsoll_image::Entry;
 use plimsoll_image::proto::{FileEntry, SkPacketEntry, SkShutdown, UnixSkEntry};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, Gid, Mode, Uid, chmod, chown, lstat, unlink};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix,
-    SocketFlags, SocketType, bind, connect, listen, sendmsg, shutdown, socket_with, socketpair,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags,
+    SocketType, listen, sendmsg, shutdown, socket_with, socketpair,
 };
-use std::ffi::OsStr;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 const ESTABLISHED: u32 = 1;
 const LISTEN: u32 = 10;
+const DATAGRAM: u32 = libc::SOCK_DGRAM.unsigned_abs();
 
 /// An open UNIX socket.
 pub(super) fn socket(files: &mut Files<'_>, entry: &FileEntry) -> Result<OwnedFd, Error> {
@@ -43,14 +40,14 @@ pub(super) fn socket(files: &mut Files<'_>, entry: &FileEntry) -> Result<OwnedFd
         Some(other) if other.ino == this.ino => {
             // A datagram socket connected with itself.
             let alone = alone(kind).map_err(failed)?;
-            furnish(&alone, this)?;
-            connect(&alone, &address(&this.name).map_err(failed)?).map_err(failed)?;
+            furnish(files, &alone, this)?;
+            join(files, alone.as_fd(), this).map_err(failed)?;
             alone
         }
         Some(other) if other.peer == this.ino => {
             let (one, two) = pair()?;
-            furnish(&one, this)?;
-            furnish(&two, other)?;
+            furnish(files, &one, this)?;
+            furnish(files, &two, other)?;
             fill(files, other.id, one.as_fd())?;
             fill(files, this.id, two.as_fd())?;
             for (end, entry) in [(&one, this), (&two, other)] {
@@ -62,19 +59,20 @@ pub(super) fn socket(files: &mut Files<'_>, entry: &FileEntry) -> Result<OwnedFd
         }
         Some(_) => {
             let alone = alone(kind).map_err(failed)?;
-            furnish(&alone, this)?;
+            furnish(files, &alone, this)?;
             files.connect_later.push((entry.id, this.peer));
             alone
         }
-        None if this.state == ESTABLISHED && this.r#type != libc::SOCK_DGRAM.unsigned_abs() => {
+        // What waited in a socket without a name came from the other half of a pair.
+        None if this.state == ESTABLISHED && (this.r#type != DATAGRAM || this.name.is_empty()) => {
             let (one, two) = pair()?;
-            furnish(&one, this)?;
+            furnish(files, &one, this)?;
             fill(files, this.id, two.as_fd())?;
             one
         }
         None => {
             let alone = alone(kind).map_err(failed)?;
-            furnish(&alone, this)?;
+            furnish(files, &alone, this)?;
             if this.state == LISTEN {
                 listen(&alone, this.backlog.cast_signed()).map_err(failed)?;
             }
@@ -90,93 +88,22 @@ fn alone(kind: SocketType) -> Result<OwnedFd, Errno> {
 }
 
 /// Options and name.
-fn furnish(socket: &OwnedFd, entry: &UnixSkEntry) -> Result<(), Error> {
+fn furnish(files: &mut Files<'_>, socket: &OwnedFd, entry: &UnixSkEntry) -> Result<(), Error> {
     let failed = |errno: Errno| Error::file("furnish", format!("UNIX socket {}", entry.ino), errno);
     socket_options::write(socket.as_fd(), &entry.opts).map_err(failed)?;
-    if entry.name.is_empty() {
-        return Ok(());
-    }
-    if entry.name.first() == Some(&0) {
-        let name = SocketAddrUnix::new_abstract_name(entry.name.get(1..).unwrap_or_default())
-            .map_err(failed)?;
-        return tolerate(bind(socket, &name)).map_err(failed);
-    }
-    let path = path(entry);
-    let is_socket = |path: &PathBuf| {
-        lstat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
-    };
-    let accepted = entry.state == ESTABLISHED;
-    if is_socket(&path) && !accepted {
-        unlink(&path).map_err(failed)?; // its own, left behind
-    }
-    // A name of a file that is there is a listener's, which an accepted socket has in common with it.
-    if is_socket(&path) {
-        return Ok(());
-    }
-    bind_at(socket, entry, &path).map_err(failed)?;
-    if let Some(perms) = &entry.file_perms {
-        chown(
-            &path,
-            Some(Uid::from_raw(perms.uid)),
-            Some(Gid::from_raw(perms.gid)),
-        )
-        .map_err(failed)?;
-        chmod(&path, Mode::from_raw_mode(perms.mode & 0o7777)).map_err(failed)?;
-    }
-    if entry.deleted == Some(true) || accepted {
-        unlink(&path).map_err(failed)?;
+    // An accepted socket has the name of its listener, whose file it is. A datagram socket is established as soon as somebody
+    // has connected with it.
+    let accepted = entry.state == ESTABLISHED && entry.r#type != DATAGRAM;
+    let gone = accepted || entry.deleted == Some(true);
+    if let Some(file) = unix_name::name(socket, entry, gone)? {
+        files.socket_files.insert(entry.ino, file);
     }
     Ok(())
 }
 
-/// Binds by the very name it had: a relative one in the directory that it is relative to.
-fn bind_at(socket: &OwnedFd, entry: &UnixSkEntry, path: &std::path::Path) -> Result<(), Errno> {
-    let Some(directory) = &entry.name_dir else {
-        return bind(socket, &SocketAddrUnix::new(path)?);
-    };
-    let here = rustix::process::getcwd(Vec::new())?;
-    rustix::process::chdir(OsStr::from_bytes(directory))?;
-    let text: Vec<u8> = entry
-        .name
-        .iter()
-        .copied()
-        .take_while(|byte| *byte != 0)
-        .collect();
-    let bound = SocketAddrUnix::new(text.as_slice()).and_then(|name| bind(socket, &name));
-    rustix::process::chdir(here.as_c_str())?;
-    bound
-}
-
-/// An accepted socket has its listener's name, which can't be bound twice.
-fn tolerate(bound: Result<(), Errno>) -> Result<(), Errno> {
-    match bound {
-        Err(Errno::ADDRINUSE) => Ok(()),
-        bound => bound,
-    }
-}
-
-fn path(entry: &UnixSkEntry) -> PathBuf {
-    let text: Vec<u8> = entry
-        .name
-        .iter()
-        .copied()
-        .take_while(|byte| *byte != 0)
-        .collect();
-    let path = PathBuf::from(OsStr::from_bytes(&text));
-    match &entry.name_dir {
-        Some(directory) => PathBuf::from(OsStr::from_bytes(directory)).join(path),
-        None => path,
-    }
-}
-
-fn address(name: &[u8]) -> Result<SocketAddrUnix, Errno> {
-    match name.split_first() {
-        Some((0, rest)) => SocketAddrUnix::new_abstract_name(rest),
-        _ => {
-            let text: Vec<u8> = name.iter().copied().take_while(|byte| *byte != 0).collect();
-            SocketAddrUnix::new(text.as_slice())
-        }
-    }
+/// Connects a socket with one that has a name.
+fn join(files: &Files<'_>, socket: BorrowedFd<'_>, named: &UnixSkEntry) -> Result<(), Errno> {
+    unix_name::connect_with(socket, named, files.socket_files.get(&named.ino))
 }
 
 /// Sends what waited in a socket, from its other end.
@@ -261,19 +188,13 @@ pub(super) fn finish(files: &mut Files<'_>) -> Result<(), Error> {
             )));
         };
         let failed = |errno: Errno| Error::file("connect", format!("socket {id}"), errno);
-        let name = if named.name.first() == Some(&0) {
-            address(&named.name)
-        } else {
-            SocketAddrUnix::new(path(named).as_path())
-        };
-        connect(this, &name.map_err(failed)?).map_err(failed)?;
+        join(files, this.as_fd(), named).map_err(failed)?;
     }
     let lonely = snapshot
         .files
         .values()
         .filter_map(|entry| entry.usk.as_ref());
-    let datagram = libc::SOCK_DGRAM.unsigned_abs();
-    for socket in lonely.filter(|socket| socket.r#type == datagram) {
+    for socket in lonely.filter(|socket| socket.r#type == DATAGRAM && !socket.name.is_empty()) {
         let mutual = snapshot
             .files
             .values()
@@ -290,12 +211,7 @@ pub(super) fn finish(files: &mut Files<'_>) -> Result<(), Error> {
         }
         let failed = |errno: Errno| Error::file("send to", format!("socket {}", socket.id), errno);
         let sender = alone(SocketType::DGRAM).map_err(failed)?;
-        let name = if socket.name.first() == Some(&0) {
-            address(&socket.name)
-        } else {
-            SocketAddrUnix::new(path(socket).as_path())
-        };
-        connect(&sender, &name.map_err(failed)?).map_err(failed)?;
+        join(files, sender.as_fd(), socket).map_err(failed)?;
         fill(files, socket.id, sender.as_fd())?;
     }
     Ok(())
