@@ -4,7 +4,7 @@
 #
 #   sh oom.sh WAY...
 #
-# Wants `victim` for the way `large-piece`, and two NUMA nodes for `cpuset`. After `panic` there is no kernel left.
+# Wants `victim` for the ways `large-piece` and `refused`, and two NUMA nodes for `cpuset` and `mempolicy`. After `panic` there is no kernel left.
 set -e
 mkdir -p /out
 
@@ -39,6 +39,13 @@ way_cpuset() {
     in_group bound tail /dev/zero || true
 }
 
+way_mempolicy() {
+    mkdir -p /mnt/bound
+    mount -t tmpfs -o mpol=bind:1,size=100% bound /mnt/bound
+    dd if=/dev/zero of=/mnt/bound/filled bs=1M 2> /dev/null || true
+    umount /mnt/bound
+}
+
 way_sysrq() {
     sh -c 'echo 500 > /proc/self/oom_score_adj && exec sleep 1000' &
     sleep 1
@@ -55,6 +62,12 @@ way_large_piece() {
     echo 0 > /proc/sys/vm/watermark_boost_factor
     # killed first, whatever it is counted for
     sh -c 'echo 1000 > /proc/self/oom_score_adj && exec victim shattered 16' < /dev/zero || true
+}
+
+way_refused() {
+    echo 1048576 > /proc/sys/net/core/optmem_max
+    echo 0 > /proc/sys/vm/watermark_boost_factor
+    victim refused 2 < /dev/null
 }
 
 way_panic() {

@@ -25,7 +25,9 @@ impl Left {
 fn play(guest: &Guest, scene: &[&str]) -> Left {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let guest = Guest {
-        programs: vec![("plimsoll-cli".to_owned(), "plimsoll".to_owned())],
+        programs: [("plimsoll-cli", "plimsoll"), ("plimsoll-testkit", "victim")]
+            .map(|(package, program)| (package.to_owned(), program.to_owned()))
+            .to_vec(),
         copy_in: vec![(workspace.join("lab/scenes"), PathBuf::from("/scenes"))],
         copy_out: vec![PathBuf::from("/out")],
         deadline: Duration::from_secs(900),
@@ -126,4 +128,37 @@ fn the_three_states_of_strict_overcommit() {
         !after["findings"].as_array().unwrap().iter().any(band),
         "{after}"
     );
+}
+
+/// The story of a host that ran dry while `Committed_AS` stood still, at a fiftieth of its size.
+#[test]
+fn arenas_that_committed_as_does_not_see() {
+    need!(Lab);
+    let guest = Guest {
+        memory: Bytes::from_mib(2560),
+        cpus: 2,
+        ..Guest::new(Kernel::named("6.12").unwrap())
+    };
+    let left = play(&guest, &["/scenes/arenas.sh"]);
+    println!("{}{}", left.text("committed"), left.text("after.txt"));
+    assert_eq!(
+        left.json("before.json")["findings"],
+        Value::Array(Vec::new())
+    );
+    let after = left.json("after.json");
+    let finding = &after["findings"][0];
+    assert_eq!(finding["id"], "commit-outside", "{after}");
+    let outside = finding["bytes"].as_u64().unwrap();
+    assert!((2000 << 20..2100 << 20).contains(&outside), "{finding}");
+    assert!(
+        finding["evidence"].to_string().contains("glibc heaps"),
+        "{finding}"
+    );
+    let committed = left.text("committed");
+    let kib: Vec<u64> = committed
+        .lines()
+        .map(|line| line.split_whitespace().nth(1).unwrap().parse().unwrap())
+        .collect();
+    // Stacks of eight threads, and nothing of what they hold.
+    assert!(kib[1] - kib[0] < 100 << 10, "{committed}");
 }

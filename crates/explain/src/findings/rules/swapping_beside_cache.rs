@@ -14,6 +14,9 @@ const CACHE_PERCENT: u64 = 25;
 /// Pages a second that come back from swap: a disk does some hundred such reads, and somebody waits for each.
 const PAGES_A_SECOND: f64 = 100.0;
 
+/// Where the kernel did not look for pages to take (parking a process swaps too), nothing was pushed out by a cache.
+const SCANNED: [&str; 2] = ["pgscan_kswapd", "pgscan_direct"];
+
 /// With one look only: tasks waited for memory for this part of the last minute.
 const STALLED_PERCENT: f64 = 5.0;
 
@@ -68,8 +71,15 @@ fn find(scene: &Scene<'_>) -> Answer {
 fn swapping(scene: &Scene<'_>, used: plimsoll_units::Bytes) -> Option<Evidence> {
     let state = &scene.now.state;
     if let Some(before) = scene.before {
-        let count = |state: &plimsoll_proc::state::State| state.event("pswpin");
-        let pages = count(state)?.checked_sub(count(&before.account.state)?)?;
+        let since = |name| {
+            let was = before.account.state.event(name)?;
+            state.event(name)?.checked_sub(was)
+        };
+        let pages = since("pswpin")?;
+        let scanned: u64 = SCANNED.iter().filter_map(|name| since(name)).sum();
+        if scanned < pages {
+            return None;
+        }
         let rate = pages as f64 / before.seconds;
         return (rate >= PAGES_A_SECOND).then(|| {
             Evidence::text(
@@ -106,7 +116,7 @@ mod tests {
                 &format!("SwapFree: {free} kB"),
             );
         assert!(meminfo.contains(&format!("SwapFree: {free}")));
-        let vmstat = format!("pswpin {pswpin}\n");
+        let vmstat = format!("pswpin {pswpin}\npgscan_kswapd {}\n", pswpin * 2);
         let pressure = format!("some avg10=0.00 avg60={avg60} avg300=0.00 total=1\n");
         let mut host = host_with(&[
             ("proc/meminfo", &meminfo),
@@ -135,6 +145,21 @@ mod tests {
             findings(&RULE, &with(3_000_000, 9_000, 0, "20.00")).len(),
             1
         );
+    }
+
+    #[test]
+    fn a_process_that_was_parked_and_comes_back_is_no_pressure() {
+        let parked = |pswpin| {
+            let mut host = with(3_000_000, 9_000, pswpin, "0.00");
+            host.state
+                .vmstat
+                .as_mut()
+                .unwrap()
+                .unknown
+                .retain(|(name, _)| **name == *b"pswpin");
+            host
+        };
+        assert_eq!(findings_between(&RULE, parked(0), &parked(60_000)), []);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Held, Part, corrupt};
 use plimsoll_sys::{secretmem::Area, sysv_shm::Segment};
+use plimsoll_testkit::puppet::heaps;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -142,6 +143,23 @@ pub(crate) fn sysv_orphan(part: Part) -> io::Result<Box<dyn Held>> {
     };
     orphan.segment.fill(FILL)?;
     Ok(Box::new(orphan))
+}
+
+/// Memory of threads that sleep until the process ends.
+struct Arenas(u64);
+
+impl Held for Arenas {
+    fn bytes(&self) -> u64 {
+        self.0
+    }
+}
+
+/// 2000 MiB in the arenas that glibc makes for eight threads.
+pub(crate) fn arenas(part: Part) -> io::Result<Box<dyn Held>> {
+    const THREADS: u32 = 8;
+    let each = part.of(250);
+    heaps::obey(&format!("fill {THREADS} {each}"))?;
+    Ok(Box::new(Arenas(mib(THREADS * each) as u64)))
 }
 
 fn mib(count: u32) -> usize {
