@@ -179,6 +179,8 @@ impl Dump<'_> {
                 pages_scanned: pages.written + pages.in_parent,
                 pages_skipped_parent: pages.in_parent,
                 pages_written: pages.written,
+                // Those of shared memory are among the others; callers want the field.
+                shpages_written: Some(0),
                 ..DumpStatsEntry::default()
             }),
             restore: None,
