@@ -5,8 +5,9 @@ use crate::error::Error;
 use crate::set::{Reading, Writing};
 use plimsoll_image::proto::{
     CoreEntry, FdinfoEntry, FileEntry, FileLockEntry, FsEntry, GhostChunkEntry, GhostFileEntry,
-    InventoryEntry, MemfdInodeEntry, MmEntry, PipeDataEntry, PstreeEntry, RemapFilePathEntry,
-    SeccompEntry, SkPacketEntry, TaskKobjIdsEntry, TcpStreamEntry, TtyDataEntry, TtyInfoEntry,
+    InventoryEntry, IpcShmEntry, MemfdInodeEntry, MmEntry, PipeDataEntry, PstreeEntry,
+    RemapFilePathEntry, SeccompEntry, SkPacketEntry, TaskKobjIdsEntry, TcpStreamEntry,
+    TtyDataEntry, TtyInfoEntry,
 };
 use plimsoll_image::{Entry, Kind};
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ pub(crate) struct Snapshot {
     pub(crate) ttys: Vec<TtyInfoEntry>,
     pub(crate) tty_data: Vec<TtyDataEntry>,
     pub(crate) seccomp: SeccompEntry,
+    /// System V shared memory.
+    pub(crate) segments: Vec<IpcShmEntry>,
     /// Established connections, by the inode of their socket.
     pub(crate) tcp: BTreeMap<u32, Entry<TcpStreamEntry>>,
 }
@@ -107,6 +110,8 @@ impl Snapshot {
                 snapshot.tables.insert(table, entries);
             }
         }
+        let namespace = snapshot.ipc_namespace();
+        snapshot.segments = messages(set.all(Kind::IpcShm, namespace)?);
         let ghosts = snapshot.remaps.iter();
         let ghosts =
             ghosts.filter(|remap| remap.remap_type() == plimsoll_image::proto::RemapType::Ghost);
@@ -124,6 +129,12 @@ impl Snapshot {
             }
         }
         Ok(snapshot)
+    }
+
+    /// The number of the IPC namespace.
+    fn ipc_namespace(&self) -> u64 {
+        let top = self.processes.first();
+        top.and_then(|top| top.ids.ipc_ns_id).unwrap_or(0).into()
     }
 
     /// Writes all of it; the inventory last.
@@ -165,6 +176,9 @@ impl Snapshot {
         })?;
         some(&self.memfds, |all| {
             set.messages(Kind::MemfdInode, 0, all.iter().cloned())
+        })?;
+        some(&self.segments, |all| {
+            set.messages(Kind::IpcShm, self.ipc_namespace(), all.iter().copied())
         })?;
         some(&self.locks, |all| {
             set.messages(Kind::FileLocks, 0, all.iter().copied())

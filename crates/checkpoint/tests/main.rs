@@ -8,6 +8,7 @@ mod files;
 mod filters;
 mod killed;
 mod memory;
+mod segments;
 mod sharing;
 mod sockets;
 mod terminals;

@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //! A segment is attached only inside [`Segment::fill`], at an address that the kernel chooses, and detached before
-//! that returns; no reference to its memory gets out.
+//! that returns; no reference to its memory gets out. Other calls get numbers, or one `shmid_ds` that lives through them.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -27,6 +27,38 @@ impl Segment {
         match shmid {
             -1 => Err(io::Error::last_os_error()),
             shmid => Ok(Self { shmid, size }),
+        }
+    }
+
+    /// A new segment with this key, or none (0), that nobody else has made.
+    ///
+    /// # Errors
+    /// As `shmget(2)`: `EEXIST` where the key is taken.
+    pub fn create_by_key(key: i32, size_bytes: u64, mode: u32) -> io::Result<Self> {
+        let size = usize::try_from(size_bytes).map_err(io::Error::other)?;
+        let flags = libc::IPC_CREAT | libc::IPC_EXCL | (mode & 0o777).cast_signed();
+        // SAFETY: all arguments are plain values.
+        let shmid = unsafe { libc::shmget(key, size, flags) };
+        match shmid {
+            -1 => Err(io::Error::last_os_error()),
+            shmid => Ok(Self { shmid, size }),
+        }
+    }
+
+    /// Gives it to a user and a group.
+    ///
+    /// # Errors
+    /// As `shmctl(2)`.
+    pub fn give_to(self, uid: u32, gid: u32, mode: u32) -> io::Result<()> {
+        // SAFETY: all-zero is a valid `shmid_ds`.
+        let mut wanted: libc::shmid_ds = unsafe { std::mem::zeroed() };
+        wanted.shm_perm.uid = uid;
+        wanted.shm_perm.gid = gid;
+        wanted.shm_perm.mode = u16::try_from(mode & 0o777).unwrap_or(0);
+        // SAFETY: `IPC_SET` reads the structure, which lives through the call.
+        match unsafe { libc::shmctl(self.shmid, libc::IPC_SET, &raw mut wanted) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
         }
     }
 
@@ -60,10 +92,76 @@ impl Segment {
     /// # Errors
     /// As `shmctl(2)`: `EINVAL` where it is gone already.
     pub fn remove(self) -> io::Result<()> {
-        // SAFETY: `IPC_RMID` reads no buffer.
-        match unsafe { libc::shmctl(self.shmid, libc::IPC_RMID, ptr::null_mut()) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        remove(self.shmid)
+    }
+}
+
+/// Removes a segment by its number.
+///
+/// # Errors
+/// As [`Segment::remove`].
+pub fn remove(shmid: i32) -> io::Result<()> {
+    // SAFETY: `IPC_RMID` reads no buffer.
+    match unsafe { libc::shmctl(shmid, libc::IPC_RMID, ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What the kernel says of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// The key that it was made with; 0 for none.
+    pub key: i32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// User and group of who made it.
+    pub creator: (u32, u32),
+    /// Permissions; `SHM_DEST` (01000) when it goes with the last who has it attached.
+    pub mode: u32,
+    /// As it was made.
+    pub size_bytes: u64,
+    /// How often it is attached.
+    pub attached: u64,
+}
+
+/// Asks about a segment by its number.
+///
+/// # Errors
+/// As `shmctl(2)`: `EINVAL` or `EIDRM` where it is gone; `EACCES`.
+pub fn status(shmid: i32) -> io::Result<Status> {
+    // SAFETY: all-zero is a valid `shmid_ds`.
+    let mut told: libc::shmid_ds = unsafe { std::mem::zeroed() };
+    // SAFETY: `IPC_STAT` writes one `shmid_ds`.
+    match unsafe { libc::shmctl(shmid, libc::IPC_STAT, &raw mut told) } {
+        0 => Ok(Status {
+            key: told.shm_perm.__key,
+            uid: told.shm_perm.uid,
+            gid: told.shm_perm.gid,
+            creator: (told.shm_perm.cuid, told.shm_perm.cgid),
+            mode: told.shm_perm.mode.into(),
+            size_bytes: told.shm_segsz as u64,
+            attached: told.shm_nattch,
+        }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_told_of_until_it_is_removed() {
+        let segment = Segment::create(5000).unwrap();
+        let told = status(segment.shmid()).unwrap();
+        assert_eq!((told.key, told.size_bytes, told.attached), (0, 5000, 0));
+        segment.give_to(told.uid, told.gid, 0o640).unwrap();
+        assert_eq!(status(segment.shmid()).unwrap().mode & 0o777, 0o640);
+        segment.remove().unwrap();
+        assert!(status(segment.shmid()).is_err());
+        assert!(segment.remove().is_err());
     }
 }

@@ -114,7 +114,9 @@ pub(super) fn mapping(smap: &Smap<'_>) -> Option<&'static str> {
         }
     }
     match smap.mapping.name() {
-        MapName::SysV { .. } => Some("a System V segment"),
+        MapName::SysV { .. } if flags.contains(VmFlag::HUGETLB) => {
+            Some("a System V segment of huge pages")
+        }
         MapName::SecretMem => Some("secret memory"),
         MapName::Descriptor(_) => Some("a ring that it shares with the kernel"),
         MapName::File {

@@ -460,6 +460,12 @@ fn mapped(pid: u32, smap: &Smap<'_>, files: &mut Files) -> Result<Mapped, Error>
                 .mapped_memory(pid, mapping, vma.fdflags.unwrap_or(0))?
                 .into();
         }
+        MapName::SysV { .. } if !flags.contains(VmFlag::HUGETLB) => {
+            vma.status = (Status::REGULAR | Status::ANON_SHARED | Status::SYSVIPC).bits();
+            vma.flags |= bits(libc::MAP_ANONYMOUS);
+            vma.fdflags = Some(open_mode(flags));
+            vma.shmid = files.mapped_segment(pid, mapping, &vma)?.into();
+        }
         MapName::File { .. } => {
             vma.status = Status::REGULAR.bits() | of_file(shared).bits();
             vma.fdflags = Some(if shared { open_mode(flags) } else { 0 });

@@ -136,6 +136,9 @@ struct Mapping<'m, 's> {
 impl Mapping<'_, '_> {
     fn make(&mut self, task: &mut Task, vma: &VmaEntry, protection: u32) -> Result<(), Error> {
         let status = status(vma);
+        if status.contains(Status::SYSVIPC) {
+            return self.files.attach(task, vma);
+        }
         let of_file =
             status.intersects(Status::FILE_PRIVATE | Status::FILE_SHARED | Status::ANON_SHARED);
         let file = if of_file {

@@ -13,6 +13,7 @@ mod netlink;
 mod notify;
 mod pipe;
 mod regular;
+mod sysv;
 pub(crate) mod tcp;
 mod tty;
 mod unix;
@@ -23,7 +24,7 @@ use crate::snapshot::{Ghost, Snapshot};
 use plimsoll_image::Entry;
 use plimsoll_image::proto::{
     FdTypes, FdinfoEntry, FileEntry, FileLockEntry, FownEntry, FsEntry, MemfdInodeEntry,
-    PipeDataEntry, RemapFilePathEntry, SkPacketEntry,
+    PipeDataEntry, RemapFilePathEntry, SkPacketEntry, VmaEntry,
 };
 use plimsoll_proc::Root;
 use plimsoll_proc::process::fdinfo::Fdinfo;
@@ -64,6 +65,7 @@ pub(super) struct Files {
     datagram_shutdowns: Option<inet::Shutdowns>,
     /// Locks, each with the file that it is on.
     locks: Vec<(u32, FileLockEntry)>,
+    segments: sysv::Segments,
     terminals: tty::Terminals,
     /// Files that were in flight: ours as long as others are compared with them.
     kept: Vec<OwnedFd>,
@@ -137,6 +139,7 @@ impl Files {
             connections: tcp::Connections::default(),
             datagram_shutdowns: None,
             locks: Vec::new(),
+            segments: sysv::Segments::new(),
             terminals: tty::Terminals::default(),
             kept: Vec::new(),
         }
@@ -365,6 +368,16 @@ impl Files {
         memory::mapped(self, &map_file(pid, mapping), flags)
     }
 
+    /// The System V segment behind a mapping.
+    pub(super) fn mapped_segment(
+        &mut self,
+        pid: u32,
+        mapping: &Mapping<'_>,
+        vma: &VmaEntry,
+    ) -> Result<u32, Error> {
+        sysv::mapped(self, pid, mapping.inode, &map_file(pid, mapping), vma)
+    }
+
     /// A file that some link of `/proc` leads to, and that no descriptor has to be open for.
     fn by_path(&mut self, link: &str, flags: u32) -> Result<u32, Error> {
         let failed = |source| Error::file("look at", link, source);
@@ -384,9 +397,14 @@ impl Files {
 
     /// Objects whose contents only memory holds, by the number that their pages are stored under.
     pub(super) fn memory_files(&self) -> impl Iterator<Item = (u32, &File)> {
+        let segments = self
+            .segments
+            .iter()
+            .map(|(id, segment)| (*id, &segment.file));
         self.memory
             .values()
             .map(|object| (object.entry.shmid, &object.file))
+            .chain(segments)
     }
 
     /// Hands everything over; connections are held until the tree has ended or runs on.
@@ -410,6 +428,7 @@ impl Files {
         if !outside.is_empty() {
             return Err(Error::Refused(outside));
         }
+        snapshot.segments = sysv::finish(self.segments)?;
         (snapshot.ttys, snapshot.tty_data) = self.terminals.finish(self.options.shell_job)?;
         snapshot.queues = self.queues;
         snapshot.tcp = self.connections.take_streams();

@@ -11,6 +11,7 @@ mod notify;
 mod pipe;
 mod regular;
 mod stand_in;
+mod sysv;
 mod tcp;
 mod tty;
 mod unix;
@@ -45,6 +46,7 @@ pub(crate) struct Files<'s> {
     pipes: BTreeMap<u32, pipe::Ends>,
     fifos: BTreeMap<u32, OwnedFd>,
     memory: BTreeMap<u32, memory::Object>,
+    segments: sysv::Segments,
     terminals: tty::Terminals,
     /// Other halves of pairs, until somebody needs them.
     sockets: BTreeMap<u32, OwnedFd>,
@@ -81,6 +83,7 @@ impl<'s> Files<'s> {
             pipes: BTreeMap::new(),
             fifos: BTreeMap::new(),
             memory: BTreeMap::new(),
+            segments: sysv::Segments::default(),
             terminals: tty::Terminals::default(),
             sockets: BTreeMap::new(),
             socket_files: BTreeMap::new(),
@@ -157,6 +160,11 @@ impl<'s> Files<'s> {
             .get(&(id, flags))
             .map(AsFd::as_fd)
             .ok_or_else(missing)
+    }
+
+    /// Attaches a System V segment where a mapping has it.
+    pub(super) fn attach(&mut self, task: &mut Task, vma: &VmaEntry) -> Result<(), Error> {
+        sysv::attach(self, task, vma)
     }
 
     /// Whether a directory is the root that we have ourselves.
@@ -253,6 +261,7 @@ impl<'s> Files<'s> {
 
     /// The tree is complete: from now on peers hear of it.
     pub(super) fn resume(mut self) -> Result<(), Error> {
+        sysv::keep(&mut self);
         tcp::resume(&mut self)
     }
 }

@@ -1,0 +1,87 @@
+//! System V shared memory that the tree has attached (`shmop(2)`). A segment has a number and perhaps a key for the whole
+//! host, and outlives who made it; it is taken along with what it holds if nobody else has it attached.
+
+use super::Files;
+use crate::error::Error;
+use crate::obstacle::Obstacle;
+use plimsoll_image::proto::{IpcDescEntry, IpcShmEntry, VmaEntry};
+use plimsoll_sys::sysv_shm;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+
+/// A segment, with a file that its contents are read from.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) entry: IpcShmEntry,
+    pub(super) file: File,
+    /// Which processes of the tree have it attached, and where.
+    attached: BTreeSet<(u32, u64)>,
+}
+
+/// Segments by their number.
+pub(super) type Segments = BTreeMap<u32, Segment>;
+
+/// The segment behind a mapping; `link` is its file among those of `map_files`.
+pub(super) fn mapped(
+    files: &mut Files,
+    pid: u32,
+    number: u64,
+    link: &str,
+    vma: &VmaEntry,
+) -> Result<u32, Error> {
+    let refuse =
+        |what: String, remedy: &str| Error::Refused(vec![Obstacle::new(pid, what, remedy)]);
+    let id = u32::try_from(number).map_err(|_| Error::inconsistent("a segment's number"))?;
+    let told = sysv_shm::status(id.cast_signed())
+        .map_err(|source| Error::file("ask about", format!("System V segment {id}"), source))?;
+    if vma.pgoff != 0 || vma.end - vma.start < told.size_bytes {
+        let what = format!("it has a part of System V segment {id} attached");
+        return Err(refuse(what, "attach it whole"));
+    }
+    let segment = match files.segments.entry(id) {
+        std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+        std::collections::btree_map::Entry::Vacant(place) => {
+            let file = File::open(link).map_err(|source| Error::file("open", link, source))?;
+            place.insert(Segment {
+                entry: IpcShmEntry {
+                    desc: IpcDescEntry {
+                        key: told.key.cast_unsigned(),
+                        uid: told.uid,
+                        gid: told.gid,
+                        cuid: told.creator.0,
+                        cgid: told.creator.1,
+                        mode: told.mode,
+                        id,
+                    },
+                    size: told.size_bytes,
+                    in_pagemaps: Some(true),
+                    hugetlb_flag: None,
+                },
+                file,
+                attached: BTreeSet::new(),
+            })
+        }
+    };
+    segment.attached.insert((pid, vma.start));
+    Ok(id)
+}
+
+/// All of them, unless others have some attached, too.
+pub(super) fn finish(segments: Segments) -> Result<Vec<IpcShmEntry>, Error> {
+    let mut shared = Vec::new();
+    let mut entries = Vec::new();
+    for (id, segment) in segments {
+        let told = sysv_shm::status(id.cast_signed());
+        if told.is_ok_and(|told| told.attached > segment.attached.len() as u64) {
+            let pid = segment.attached.first().map_or(0, |(pid, _)| *pid);
+            let what = format!("others have System V segment {id} attached, too");
+            let remedy = "checkpoint them with it";
+            shared.push(Obstacle::new(pid, what, remedy));
+        }
+        entries.push(segment.entry);
+    }
+    if shared.is_empty() {
+        return Ok(entries);
+    }
+    Err(Error::Refused(shared))
+}
