@@ -8,6 +8,7 @@ mod files;
 mod filters;
 mod killed;
 mod memory;
+mod real;
 mod segments;
 mod sharing;
 mod sockets;

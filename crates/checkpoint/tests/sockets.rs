@@ -5,7 +5,7 @@ use plimsoll_checkpoint::{After, Error, Options};
 use plimsoll_testkit::need;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Serves one client from outside: echoes what it is sent, and first of all says that it is there.
 const ECHO: &str = r#"
@@ -104,21 +104,6 @@ fn a_connection_with_one_outside_is_refused_unless_it_is_allowed() {
     assert_eq!(echoed(&mut us, b"as it was"), b"as it was");
 }
 
-/// Asks a script for its last checks. All its turns are there, none twice, and nothing was found amiss.
-fn ends_when_asked(tree: &Tree) {
-    std::fs::write(tree.dir.path().join("ask"), "").unwrap();
-    let begun = Instant::now();
-    while tree.dir.path().join("ask").exists() {
-        let waits = tree.is_alive() && begun.elapsed() < Duration::from_secs(20);
-        assert!(waits, "{:?}", tree.says());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let says = tree.says();
-    for (i, line) in says.iter().enumerate() {
-        assert_eq!(line, &format!("turn {}", i + 1), "{says:?}");
-    }
-}
-
 /// Both ends of connections in one tree: one that talks, one that is half closed with something left to read, a listener that
 /// goes on taking clients, and a UDP pair.
 const INSIDE: &str = r#"
@@ -165,7 +150,7 @@ fn connections_inside_the_tree_go_on_without_being_asked_for() {
     let said = tree.says().len();
     tree.restore().unwrap();
     tree.hear(said + 3);
-    ends_when_asked(&tree);
+    tree.ends_when_asked();
 }
 
 /// UNIX sockets whose names are gone or have become somebody else's, and what nobody is left to have sent.
@@ -203,5 +188,5 @@ fn sockets_without_a_file_keep_their_names_and_whoever_knows_them() {
     let said = tree.says().len();
     tree.restore().unwrap();
     tree.hear(said + 3);
-    ends_when_asked(&tree);
+    tree.ends_when_asked();
 }

@@ -108,6 +108,21 @@ impl Tree {
         restore(&self.images())
     }
 
+    /// Asks a script for its last checks. All its turns are there, none twice, and nothing was found amiss.
+    pub(crate) fn ends_when_asked(&self) {
+        std::fs::write(self.dir.path().join("ask"), "").unwrap();
+        let begun = Instant::now();
+        while self.dir.path().join("ask").exists() {
+            let waits = self.is_alive() && begun.elapsed() < Duration::from_secs(20);
+            assert!(waits, "{:?}", self.says());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let says = self.says();
+        for (i, line) in says.iter().enumerate() {
+            assert_eq!(line, &format!("turn {}", i + 1), "{says:?}");
+        }
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
         stat.is_ok_and(|stat| !stat.contains(") Z "))

@@ -14,8 +14,10 @@ use plimsoll_sys::Span;
 use plimsoll_sys::blank::{self, Kinship};
 use plimsoll_sys::ptrace::{Options, SignalMask, Stopped};
 use plimsoll_units::PageSize;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// A process that is being made.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl Crew {
         let scratch = scratch(snapshot)?;
         let socket = free_number(snapshot);
         let step = Step::new("make", pid);
-        blank::spawn(pid, kinship).map_err(|errno| step.errno(errno))?;
+        spawn_patiently(pid, kinship).map_err(|errno| step.errno(errno))?;
         let mut crew = Self {
             members: BTreeMap::new(),
             top: pid,
@@ -159,6 +161,20 @@ impl Crew {
         }
         self.let_go = true;
         Ok(())
+    }
+}
+
+/// The kernel shows an id as gone a moment before it is free.
+fn spawn_patiently(pid: Pid, kinship: Kinship) -> Result<(), Errno> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let begun = Instant::now();
+    loop {
+        match blank::spawn(pid, kinship) {
+            Err(Errno::EXIST) if begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            spawned => return spawned.map(drop),
+        }
     }
 }
 
