@@ -141,7 +141,7 @@ fn of_process(
 /// Whether an id is in use, by a task or as a group's. What has ended is waited for a little: whoever inherited it will reap
 /// it, and its group ends with the last of its processes.
 fn is_taken(tid: u32) -> bool {
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const PATIENCE: Duration = Duration::from_secs(10);
     let begun = Instant::now();
     let pid = i32::try_from(tid).ok().and_then(Pid::from_raw);
     let has_group = || pid.is_some_and(|pid| test_kill_process_group(pid).is_ok());

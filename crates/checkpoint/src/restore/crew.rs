@@ -1,7 +1,7 @@
 //! All tasks of a tree that is being made. Unless they are let go, they are ended: nothing of a failed restore stays.
 
 use super::space;
-use super::task::{SCRATCH_BYTES, Scratch, Task};
+use super::task::{SCRATCH_BYTES, Scratch, Task, once_free};
 use super::transport::Transport;
 use crate::error::{Error, Step};
 use crate::fault_point::fault_point;
@@ -17,7 +17,6 @@ use plimsoll_units::PageSize;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 /// A process that is being made.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ impl Crew {
         let scratch = scratch(snapshot)?;
         let socket = free_number(snapshot);
         let step = Step::new("make", pid);
-        spawn_patiently(pid, kinship).map_err(|errno| step.errno(errno))?;
+        once_free(|| Ok(blank::spawn(pid, kinship)))?.map_err(|errno| step.errno(errno))?;
         let mut crew = Self {
             members: BTreeMap::new(),
             top: pid,
@@ -161,20 +160,6 @@ impl Crew {
         }
         self.let_go = true;
         Ok(())
-    }
-}
-
-/// The kernel shows an id as gone a moment before it is free.
-fn spawn_patiently(pid: Pid, kinship: Kinship) -> Result<(), Errno> {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    let begun = Instant::now();
-    loop {
-        match blank::spawn(pid, kinship) {
-            Err(Errno::EXIST) if begun.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            spawned => return spawned.map(drop),
-        }
     }
 }
 

@@ -10,9 +10,9 @@ use plimsoll_sys::remote::{Calls, Room, Site, Syscall};
 use plimsoll_sys::{Span, vm};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long a new task may take to come to its first stop.
+/// How long a new task may take to get its number, and to come to its first stop.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Every thread and process that a task makes is born held, and dies with us.
@@ -146,7 +146,8 @@ impl Task {
         } else {
             "make a child of"
         };
-        let made = self.call(what, libc::SYS_clone3, [at, 88])?;
+        let made = once_free(|| self.try_call(what, libc::SYS_clone3, [at, 88]))?;
+        let made = made.map_err(|errno| Step::new(what, self.tid).errno(errno))?;
         let step = Step::new("wait for the first stop of", self.tid);
         let tid = i32::try_from(made).ok().and_then(Pid::from_raw);
         let tid = tid.ok_or_else(|| step.errno(Errno::SRCH))?;
@@ -256,6 +257,22 @@ fn resume_if_there(stopped: Stopped) -> Result<Running, plimsoll_sys::ptrace::Er
     match stopped.resume() {
         Err(error) if error.is_gone() => Ok(Running::born(tid)),
         resumed => resumed,
+    }
+}
+
+/// Makes a task with a number that is about to be free: the kernel gives it back a little after the last sign of who had it
+/// is gone (`free_pids` comes last in `release_task`, behind `proc_flush_pid`).
+pub(crate) fn once_free<T>(
+    mut make: impl FnMut() -> Result<Result<T, Errno>, Error>,
+) -> Result<Result<T, Errno>, Error> {
+    let begun = Instant::now();
+    loop {
+        match make()? {
+            Err(Errno::EXIST) if begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            made => return Ok(made),
+        }
     }
 }
 
