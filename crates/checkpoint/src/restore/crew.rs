@@ -14,7 +14,6 @@ use plimsoll_sys::Span;
 use plimsoll_sys::blank::{self, Kinship};
 use plimsoll_sys::ptrace::{Options, SignalMask, Stopped};
 use plimsoll_units::PageSize;
-use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::collections::{BTreeMap, BTreeSet};
 
