@@ -4,7 +4,7 @@
 #
 #   sh oom.sh WAY...
 #
-# Wants `victim` for the ways `large-piece` and `refused`, and two NUMA nodes for `cpuset` and `mempolicy`. After `panic` there is no kernel left.
+# Wants `victim` for the way `large-piece`, and two NUMA nodes for `cpuset` and `mempolicy`. After `panic` there is no kernel left.
 set -e
 mkdir -p /out
 
@@ -62,12 +62,6 @@ way_large_piece() {
     echo 0 > /proc/sys/vm/watermark_boost_factor
     # killed first, whatever it is counted for
     sh -c 'echo 1000 > /proc/self/oom_score_adj && exec victim shattered 16' < /dev/zero || true
-}
-
-way_refused() {
-    echo 1048576 > /proc/sys/net/core/optmem_max
-    echo 0 > /proc/sys/vm/watermark_boost_factor
-    victim refused 2 < /dev/null
 }
 
 way_panic() {

@@ -13,6 +13,7 @@ mod check;
 mod explained;
 mod explained_guests;
 mod guests;
+mod healthy;
 mod help;
 mod hostile;
 mod hostile_tree;

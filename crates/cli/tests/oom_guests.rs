@@ -61,7 +61,9 @@ mod guests {
             nodes: 2,
             ..guest(kernel)
         };
-        run(&two_nodes, &["cpuset"], out.path());
+        run(&two_nodes, &["cpuset", "mempolicy"], out.path());
+        let mempolicy = read_twice(out.path(), "mempolicy");
+        assert_eq!(mempolicy["class"], "mempolicy");
         let cpuset = read_twice(out.path(), "cpuset");
         assert_eq!(cpuset["class"], "cpuset");
         assert!(

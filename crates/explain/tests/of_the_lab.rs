@@ -197,3 +197,33 @@ fn the_kernel_was_told_to_panic() {
         );
     });
 }
+
+/// A tmpfs bound to one of two nodes (`mpol=bind:1`) is filled.
+#[test]
+fn a_memory_policy_binds_to_a_node_that_is_used_up() {
+    each("mempolicy", |verdict| {
+        assert_eq!(verdict.class, Class::Mempolicy);
+        assert!(
+            verdict.headline.contains("free on others"),
+            "{}",
+            verdict.headline
+        );
+        let nodes: Vec<_> = verdict
+            .zones
+            .iter()
+            .map(|zone| (zone.node, zone.answer))
+            .collect();
+        assert!(
+            nodes
+                .iter()
+                .all(|(node, answer)| (*node == 1) != (*answer == Answer::WrongNode)),
+            "{nodes:?}"
+        );
+        assert!(verdict.memory.as_ref().unwrap().of("shmem") > Bytes::from_mib(200));
+        assert!(
+            verdict.remedies[0].contains("--preferred"),
+            "{:?}",
+            verdict.remedies
+        );
+    });
+}

@@ -53,7 +53,6 @@ const KINDS: &[(&str, Take)] = &[
     ("tcp-pairs", sockets::tcp_pairs),
     ("packet-ring", sockets::packet_ring),
     ("shattered", shattered::shattered),
-    ("refused", shattered::refused),
     ("arenas", memory::arenas),
     ("sysv-orphan", memory::sysv_orphan),
 ];
