@@ -14,6 +14,7 @@ mod inet_address;
 mod ip_options;
 mod namespace;
 mod obstacle;
+mod packet_options;
 mod registers;
 mod restore;
 mod set;

@@ -53,6 +53,8 @@ client = http.client.HTTPConnection("127.0.0.1", port)
 while True:
     try: client.connect(); break
     except ConnectionRefusedError: time.sleep(0.02)
+def workers(): return open("/proc/%(pid)d/task/%(pid)d/children" % {"pid": server.pid}).read().split()
+while len(workers()) < 2: time.sleep(0.02)
 turn = 0
 while True:
     get(client); turn += 1

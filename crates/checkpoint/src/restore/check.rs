@@ -30,6 +30,7 @@ const MADE: &[FdTypes] = &[
     FdTypes::Inotify,
     FdTypes::Fanotify,
     FdTypes::Netlinksk,
+    FdTypes::Packetsk,
 ];
 
 /// What children may share with their parents, by its number in the images.

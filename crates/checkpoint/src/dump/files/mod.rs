@@ -11,6 +11,7 @@ mod memory;
 mod namespace;
 mod netlink;
 mod notify;
+mod packet;
 mod pipe;
 mod regular;
 mod sysv;
@@ -453,6 +454,7 @@ fn socket(files: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry, Erro
     match family {
         Ok(libc::AF_UNIX) => unix::socket(files, open, id),
         Ok(libc::AF_INET | libc::AF_INET6) => inet::socket(files, open, id),
+        Ok(libc::AF_PACKET) => packet::socket(files, open, id),
         Ok(libc::AF_NETLINK) => netlink::socket(files, open, id),
         _ => Err(unknown(open)),
     }

@@ -8,6 +8,7 @@ mod memory;
 mod namespace;
 mod netlink;
 mod notify;
+mod packet;
 mod pipe;
 mod regular;
 mod stand_in;
@@ -131,6 +132,7 @@ impl<'s> Files<'s> {
             FdTypes::Inetsk => inet::socket(self, entry),
             FdTypes::Inotify => notify::inotify(entry),
             FdTypes::Fanotify => notify::group(entry),
+            FdTypes::Packetsk => packet::socket(entry),
             FdTypes::Netlinksk => netlink::socket(entry),
             other => Err(Error::inconsistent(format!(
                 "file {id} is {}, which can't be made",
