@@ -10,6 +10,7 @@ mod killed;
 mod memory;
 mod real;
 mod segments;
+mod runtimes;
 mod sharing;
 mod sockets;
 mod terminals;

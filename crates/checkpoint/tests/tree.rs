@@ -21,11 +21,16 @@ impl Tree {
 
     /// As [`start`](Self::start), in a directory that is prepared first.
     pub(crate) fn start_with(script: &str, prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_program(&["/usr/bin/python3", "-u", "-c", script], prepare)
+    }
+
+    /// Any program.
+    pub(crate) fn start_program(words: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path());
         let says = std::fs::File::create(dir.path().join("says")).unwrap();
         let child = Command::new("setsid")
-            .args(["/usr/bin/python3", "-u", "-c", script])
+            .args(words)
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(says.try_clone().unwrap())
