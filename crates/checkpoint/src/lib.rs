@@ -15,6 +15,7 @@ mod ip_options;
 mod namespace;
 mod obstacle;
 mod packet_options;
+mod pieces;
 mod registers;
 mod restore;
 mod set;

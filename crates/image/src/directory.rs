@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 pub const PARENT_LINK: &str = "parent";
 
 /// What can be read and sought.
-pub trait ReadSeek: Read + Seek {}
-impl<T: Read + Seek> ReadSeek for T {}
+pub trait ReadSeek: Read + Seek + Send {}
+impl<T: Read + Seek + Send> ReadSeek for T {}
 
 /// A set of images.
-pub trait Directory {
+pub trait Directory: Send {
     /// Regular files, with their sizes in bytes, in order of their names.
     ///
     /// # Errors

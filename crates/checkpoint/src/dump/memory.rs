@@ -7,6 +7,7 @@
 use super::files::Files;
 use super::parent::Parent;
 use crate::error::{Error, Step};
+use crate::pieces::{self, PIECE_BYTES};
 use crate::set::Writing;
 use crate::vma::{ADVICE, DROPPABLE, Status, has_pages};
 use plimsoll_image::pagemap::{PE_LAZY, PE_PARENT, PE_PRESENT, PageSpan};
@@ -58,7 +59,22 @@ struct Pages {
     id: u32,
     file: File,
     entries: Vec<PagemapEntry>,
+    /// How long the file will be.
+    written: u64,
+    /// What is to be copied into it.
+    pieces: Vec<Piece>,
 }
+
+/// A piece of memory, and where in the file it goes.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    span: Span,
+    page: Page,
+    offset: u64,
+}
+
+/// How many are collected before they are copied.
+const MOST_PIECES: usize = 4096;
 
 impl<'s> Memory<'s> {
     pub(super) fn new(set: &'s Writing, parent: Option<Parent>, page_size: PageSize) -> Self {
@@ -117,10 +133,19 @@ impl<'s> Memory<'s> {
             let runs = source.runs(vma).map_err(|errno| step.errno(errno))?;
             let guarded = guards.get(first_guard..).unwrap_or_default();
             for run in runs.into_iter().flat_map(|run| without(run, guarded)) {
-                self.copy(&source, &mut pages, run, lazy)
-                    .map_err(|error| step.failed(error))?;
+                if self.parent.is_some() {
+                    self.copy(&source, &mut pages, run, lazy)
+                        .map_err(|error| step.failed(error))?;
+                } else {
+                    pages.expect(run, lazy, self.page_size);
+                }
+            }
+            if pages.pieces.len() >= MOST_PIECES {
+                pages.copy(&source).map_err(|error| step.failed(error))?;
             }
         }
+        pages.copy(&source).map_err(|error| step.failed(error))?;
+        self.counts.written += pages.written / self.page_size.get();
         self.end(pages)?;
         vmas.extend(guards.into_iter().map(Mapped::guard));
         Ok(MmEntry {
@@ -149,6 +174,8 @@ impl<'s> Memory<'s> {
                 .set
                 .create(&Kind::Pages.file_name(self.pages_ids.into()))?,
             entries: Vec::new(),
+            written: 0,
+            pieces: Vec::new(),
         })
     }
 
@@ -163,7 +190,7 @@ impl<'s> Memory<'s> {
         self.set.put(&name, &bytes)
     }
 
-    /// Appends a run of pages.
+    /// Appends a run of pages, one after the other: what the parent has alike is not stored.
     fn copy(
         &mut self,
         source: &Source,
@@ -247,6 +274,36 @@ impl<'s> Memory<'s> {
 }
 
 impl Pages {
+    /// Notes a run of pages, to be [copied](Self::copy).
+    fn expect(&mut self, run: Run, lazy: u32, page_size: PageSize) {
+        let mut at = run.span.start;
+        while at < run.span.end {
+            let end = run.span.end.min(at.saturating_add(PIECE_BYTES as u64));
+            self.pieces.push(Piece {
+                span: Span { start: at, end },
+                page: run.page,
+                offset: self.written,
+            });
+            self.written += end - at;
+            at = end;
+        }
+        let count = run.span.len() / page_size.get();
+        self.add(run.span.start, count, lazy | PE_PRESENT, page_size);
+    }
+
+    /// Copies what has been noted.
+    fn copy(&mut self, source: &Source) -> std::io::Result<()> {
+        let file = &self.file;
+        pieces::each(&self.pieces, |piece, buffer| {
+            let length = usize::try_from(piece.span.len()).unwrap_or(usize::MAX);
+            let bytes = buffer.get_mut(..length).ok_or(Errno::FBIG)?;
+            source.read(piece.page, piece.span.start, bytes)?;
+            file.write_all_at(bytes, piece.offset)
+        })?;
+        self.pieces.clear();
+        Ok(())
+    }
+
     /// Joins neighbours.
     fn add(&mut self, address: u64, count: u64, flags: u32, page_size: PageSize) {
         if let Some(last) = self.entries.last_mut()

@@ -5,9 +5,10 @@ use super::files::Files;
 use super::inherited::{Inherited, span};
 use super::kernel_mappings::KernelMapping;
 use super::space::{move_kernel_mappings, word};
-use super::task::Task;
+use super::task::{Memory, Task};
 use super::transport::Transport;
 use crate::error::{Error, Step};
+use crate::pieces::{self, PIECE_BYTES};
 use crate::set::Reading;
 use crate::snapshot::Process;
 use crate::vma::{DROPPABLE, Status, has_pages, status, unseen_by_children};
@@ -18,13 +19,10 @@ use plimsoll_image::{Entry, Kind, proto::PagemapEntry};
 use plimsoll_sys::Span;
 use plimsoll_units::PageSize;
 use rustix::io::Errno;
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::BufReader;
 use std::os::unix::fs::FileExt;
-
-/// How much is read before it is written.
-const BUFFER_BYTES: usize = 4 << 20;
+use std::sync::{Mutex, PoisonError};
 
 /// Gives a process its memory. What it is born with of its parent's (`parent`: whose, and which) it keeps where it had the
 /// same, so that pages that both had since their `fork(2)` are shared again.
@@ -233,7 +231,7 @@ enum Bytes {
     /// One after another in one file.
     Raw(File),
     /// Packed, or some of them in a set that this one builds on: page by page, of this kind and number.
-    Anywhere(Box<RefCell<SetPages>>, Kind, u64),
+    Anywhere(Box<Mutex<SetPages>>, Kind, u64),
 }
 
 impl Bytes {
@@ -250,7 +248,7 @@ impl Bytes {
             Self::None => Err(Error::inconsistent("there are no pages")),
             Self::Raw(file) => file.read_exact_at(into, offset).map_err(failed),
             Self::Anywhere(pages, kind, id) => {
-                let mut pages = pages.borrow_mut();
+                let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
                 let page = usize::try_from(page_size.get()).unwrap_or(usize::MAX);
                 for (place, into) in into.chunks_mut(page).enumerate() {
                     let address = address + place as u64 * page_size.get();
@@ -264,6 +262,13 @@ impl Bytes {
             }
         }
     }
+}
+
+/// Stored bytes, and where in the file they are.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    span: Span,
+    offset: u64,
 }
 
 impl Pages {
@@ -296,7 +301,7 @@ impl Pages {
         let bytes = match (map.entries.is_empty(), raw) {
             (true, _) => Bytes::None,
             (_, true) => Bytes::Raw(set.open(Kind::Pages, map.head.pages_id)?),
-            _ => Bytes::Anywhere(Box::new(RefCell::new(set.pages()?)), kind, id),
+            _ => Bytes::Anywhere(Box::new(Mutex::new(set.pages()?)), kind, id),
         };
         let mut next = 0;
         let offset = |entry: &Entry<PagemapEntry>| {
@@ -329,23 +334,43 @@ impl Pages {
         &self,
         mut each: impl FnMut(u64, &[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut buffer = vec![0; BUFFER_BYTES];
-        let mut offset = 0u64;
-        for entry in &self.entries {
-            let mut at = entry.vaddr;
-            let end = self.end(entry);
-            while at < end {
-                let length = usize::try_from(end - at)
-                    .unwrap_or(BUFFER_BYTES)
-                    .min(BUFFER_BYTES);
-                let bytes = buffer.get_mut(..length).unwrap_or_default();
-                self.bytes.read(offset, at, bytes, self.page_size)?;
-                each(at, bytes)?;
-                at += length as u64;
-                offset += length as u64;
-            }
+        let mut buffer = vec![0; PIECE_BYTES];
+        for piece in self.pieces() {
+            let bytes = self.fetch(piece, &mut buffer)?;
+            each(piece.span.start, bytes)?;
         }
         Ok(())
+    }
+
+    /// All that is stored, cut into pieces.
+    fn pieces(&self) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        for (entry, offset) in self.entries.iter().zip(&self.offsets) {
+            let run = Span {
+                start: entry.vaddr,
+                end: self.end(entry),
+            };
+            let mut at = run.start;
+            while at < run.end {
+                let end = run.end.min(at.saturating_add(PIECE_BYTES as u64));
+                pieces.push(Piece {
+                    span: Span { start: at, end },
+                    offset: offset + (at - run.start),
+                });
+                at = end;
+            }
+        }
+        pieces
+    }
+
+    /// Reads a piece into a buffer.
+    fn fetch<'b>(&self, piece: Piece, buffer: &'b mut [u8]) -> Result<&'b [u8], Error> {
+        let length = usize::try_from(piece.span.len()).unwrap_or(usize::MAX);
+        let bytes = buffer.get_mut(..length).unwrap_or_default();
+        let address = piece.span.start;
+        self.bytes
+            .read(piece.offset, address, bytes, self.page_size)?;
+        Ok(bytes)
     }
 
     /// The stored bytes from an address on, at most those of its run; none where that page is not stored.
@@ -429,26 +454,31 @@ impl Pages {
             .iter()
             .find(|vma| status(vma).contains(Status::VDSO));
         let vdso = vdso.map_or(Span::new(0, 0), span);
-        self.for_each(|at, bytes| {
+        let memory = task.memory();
+        pieces::each(&self.pieces(), |piece, buffer| {
+            let bytes = self.fetch(*piece, buffer)?;
+            let at = piece.span.start;
             if !vdso.contains(at) {
                 return match inherited {
-                    Some((theirs, inherited)) => self.write_new(task, at, bytes, theirs, inherited),
-                    None => task.write(at, bytes),
+                    Some((theirs, inherited)) => {
+                        self.write_new(memory, at, bytes, theirs, inherited)
+                    }
+                    None => memory.write(at, bytes),
                 };
             }
             let mut present = vec![0; bytes.len()];
-            task.read(at, &mut present)?;
+            memory.read(at, &mut present)?;
             if present == bytes {
                 return Ok(());
             }
-            Err(Step::new("use the vdso of another kernel in", task.tid).errno(Errno::NOTSUP))
+            Err(Step::new("use the vdso of another kernel in", memory.0).errno(Errno::NOTSUP))
         })
     }
 
     /// Writes what is not there already.
     fn write_new(
         &self,
-        task: &Task,
+        memory: Memory,
         at: u64,
         bytes: &[u8],
         theirs: &Self,
@@ -477,7 +507,7 @@ impl Pages {
                 if bytes.get(range.clone()) == parents.get(range) {
                     let different = bytes.get(begun..start).unwrap_or_default();
                     if !different.is_empty() {
-                        task.write(at + begun as u64, different)?;
+                        memory.write(at + begun as u64, different)?;
                     }
                     begun = start + page;
                 }
@@ -485,7 +515,7 @@ impl Pages {
             done += length;
         }
         match bytes.get(begun..).filter(|rest| !rest.is_empty()) {
-            Some(rest) => task.write(at + begun as u64, rest),
+            Some(rest) => memory.write(at + begun as u64, rest),
             None => Ok(()),
         }
     }

@@ -94,25 +94,19 @@ impl Task {
         Ok(self.scratch.0.start)
     }
 
+    /// Its memory, which any thread of ours can reach.
+    pub(crate) fn memory(&self) -> Memory {
+        Memory(self.tid)
+    }
+
     /// Writes into the task's memory.
     pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
-        let step = Step::new("write the memory", self.tid);
-        match vm::write(self.tid, address, bytes) {
-            Ok(done) if done == bytes.len() => Ok(()),
-            Ok(_) => Err(step.errno(Errno::FAULT)),
-            Err(errno) => Err(step.errno(errno)),
-        }
+        self.memory().write(address, bytes)
     }
 
     /// Reads the task's memory.
     pub(crate) fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Error> {
-        let step = Step::new("read the memory", self.tid);
-        let span = Span::new(address, into.len() as u64);
-        match vm::read(self.tid, &[span], into) {
-            Ok(done) if done == into.len() => Ok(()),
-            Ok(_) => Err(step.errno(Errno::FAULT)),
-            Err(errno) => Err(step.errno(errno)),
-        }
+        self.memory().read(address, into)
     }
 
     /// Makes a process or thread, with the pid asked for; it is born held.
@@ -272,6 +266,31 @@ pub(crate) fn once_free<T>(
                 std::thread::sleep(Duration::from_millis(1));
             }
             made => return Ok(made),
+        }
+    }
+}
+
+/// The memory of a task.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory(pub(crate) Pid);
+
+impl Memory {
+    pub(crate) fn write(self, address: u64, bytes: &[u8]) -> Result<(), Error> {
+        let step = Step::new("write the memory", self.0);
+        match vm::write(self.0, address, bytes) {
+            Ok(done) if done == bytes.len() => Ok(()),
+            Ok(_) => Err(step.errno(Errno::FAULT)),
+            Err(errno) => Err(step.errno(errno)),
+        }
+    }
+
+    pub(crate) fn read(self, address: u64, into: &mut [u8]) -> Result<(), Error> {
+        let step = Step::new("read the memory", self.0);
+        let span = Span::new(address, into.len() as u64);
+        match vm::read(self.0, &[span], into) {
+            Ok(done) if done == into.len() => Ok(()),
+            Ok(_) => Err(step.errno(Errno::FAULT)),
+            Err(errno) => Err(step.errno(errno)),
         }
     }
 }
