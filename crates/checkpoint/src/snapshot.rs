@@ -204,7 +204,9 @@ fn messages<T>(entries: Vec<Entry<T>>) -> Vec<T> {
 
 fn read_process(set: &Reading, node: PstreeEntry) -> Result<Process, Error> {
     let mut threads = Vec::new();
-    let others = node.threads.iter().copied().filter(|tid| *tid != node.pid);
+    // CRIU names no thread of one that has ended: 0 stands there.
+    let others = node.threads.iter().copied();
+    let others = others.filter(|tid| *tid != node.pid && *tid != 0);
     for tid in std::iter::once(node.pid).chain(others) {
         threads.push((tid, set.one::<CoreEntry>(Kind::Core, tid)?));
     }

@@ -1,11 +1,12 @@
 //! Trees checkpointed and restored, by ourselves and together with CRIU.
 #![allow(clippy::unwrap_used, clippy::tests_outside_test_module, clippy::panic)]
 
-mod both_ways;
 mod building;
+mod criu;
 mod failing;
 mod files;
 mod filters;
+mod going_on;
 mod killed;
 mod memory;
 mod real;

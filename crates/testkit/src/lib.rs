@@ -22,4 +22,5 @@ pub mod victim;
 
 pub use needs::Need;
 pub use own_group::OwnGroup;
+pub use probe::criu;
 pub use victim::Victim;

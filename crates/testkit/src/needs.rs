@@ -46,6 +46,8 @@ pub enum Need {
     Numpy,
     /// CRIU's `crit`, as young as the images: the one of 3.17 can't even tell its version.
     Crit,
+    /// CRIU 4, named by `PLIMSOLL_CRIU` or on `PATH`: [`criu`](crate::criu) is its path.
+    Criu,
     /// This much memory that can be had without swapping (`MemAvailable`).
     MemoryFree(Bytes),
     /// The kernel has nftables.
@@ -72,6 +74,7 @@ impl fmt::Display for Need {
             Self::Program(name) => return write!(f, "program:{name}"),
             Self::Numpy => "numpy",
             Self::Crit => "crit",
+            Self::Criu => "criu",
             Self::MemoryFree(_) => "memory-free",
             Self::Nftables => "nftables",
             Self::Lab => "lab",

@@ -3,7 +3,7 @@
 use crate::Need;
 use plimsoll_units::Bytes;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why `need` is not met, or `None` where it is.
 pub(crate) fn lack(need: &Need) -> Option<String> {
@@ -26,6 +26,7 @@ pub(crate) fn lack(need: &Need) -> Option<String> {
         Need::Program(name) => no_program(name),
         Need::Numpy => no_numpy(),
         Need::Crit => no_crit(),
+        Need::Criu => no_criu(),
         Need::MemoryFree(wanted) => {
             let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
             too_little(available(&meminfo), *wanted)
@@ -163,6 +164,24 @@ fn no_crit() -> Option<String> {
     let tells = std::process::Command::new("crit").arg("--version").output();
     let tells = tells.is_ok_and(|output| output.status.success());
     (!tells).then(|| "no crit on PATH that tells its version (CRIU 4.0 and later)".to_owned())
+}
+
+/// The CRIU to test with.
+#[must_use]
+pub fn criu() -> PathBuf {
+    std::env::var_os("PLIMSOLL_CRIU").map_or_else(|| "criu".into(), PathBuf::from)
+}
+
+fn no_criu() -> Option<String> {
+    let tells = std::process::Command::new(criu()).arg("--version").output();
+    let text = tells.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let found = text.is_ok_and(|text| text.contains("Version: 4."));
+    (!found).then(|| {
+        format!(
+            "{} is no CRIU 4 (PLIMSOLL_CRIU names another)",
+            criu().display()
+        )
+    })
 }
 
 fn no_numpy() -> Option<String> {

@@ -12,6 +12,11 @@ use plimsoll_sys::remote::Syscall;
 /// All timers of the process that executes calls for us.
 pub(super) fn look(root: &Root, operation: &mut Operation<'_>) -> Result<TaskTimersEntry, Error> {
     let [real, virt, prof] = [0, 1, 2].map(|which| interval(operation, which));
+    let mut real = real?;
+    if (real.isec, real.iusec) != (0, 0) && (real.vsec, real.vusec) == (0, 0) {
+        // Its signal is on its way, and sets it off again when it is taken. Who restores it as it is would switch it off.
+        real.vusec = 1;
+    }
     let text = match root.read(format!("proc/{}/timers", operation.pid())) {
         Err(error) if error.is_gone() => Vec::new(), // a kernel without the file
         text => text?,
@@ -21,7 +26,7 @@ pub(super) fn look(root: &Root, operation: &mut Operation<'_>) -> Result<TaskTim
         fill(operation, timer)?;
     }
     Ok(TaskTimersEntry {
-        real: real?,
+        real,
         virt: virt?,
         prof: prof?,
         posix,

@@ -7,9 +7,16 @@ use plimsoll_image::proto::{ItimerEntry, PosixTimerEntry, TaskTimersEntry};
 /// Timers made with the ids asked for (Linux 6.16); before that, ids count up.
 const PR_TIMER_CREATE_RESTORE_IDS: u64 = 77;
 
+/// The one whose signal sets it off again (`setitimer(2)`).
+const ITIMER_REAL: u64 = 0;
+
 /// Sets all timers of a process.
 pub(super) fn restore(task: &mut Task, timers: &TaskTimersEntry) -> Result<(), Error> {
-    for (which, timer) in [(0, &timers.real), (1, &timers.virt), (2, &timers.prof)] {
+    for (which, timer) in [
+        (ITIMER_REAL, &timers.real),
+        (1, &timers.virt),
+        (2, &timers.prof),
+    ] {
         interval(task, which, timer)?;
     }
     if timers.posix.is_empty() {
@@ -40,7 +47,11 @@ pub(super) fn restore(task: &mut Task, timers: &TaskTimersEntry) -> Result<(), E
 }
 
 fn interval(task: &mut Task, which: u64, timer: &ItimerEntry) -> Result<(), Error> {
-    let words = [timer.isec, timer.iusec, timer.vsec, timer.vusec];
+    let mut words = [timer.isec, timer.iusec, timer.vsec, timer.vusec];
+    if which == ITIMER_REAL && words != [0; 4] && words.get(2..) == Some(&[0; 2]) {
+        // Its signal is on its way, and whoever takes it sets it off again: by itself it would be off.
+        words = [timer.isec, timer.iusec, 0, 1];
+    }
     if words != [0; 4] {
         let at = task.argument(&words.map(u64::to_ne_bytes).concat())?;
         task.call(

@@ -36,6 +36,10 @@ pub(super) fn timerfd(_: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEnt
     let Kind::Timerfd(timer) = &open.info.kind else {
         return Err(unknown(open));
     };
+    // One that has ticked and was not read since stands still until it is. Who restores it by what `fdinfo` says would
+    // switch it off; CRIU does.
+    let stands = timer.ticks > 0 && timer.value == (0, 0) && timer.interval != (0, 0);
+    let value = if stands { (0, 1) } else { timer.value };
     Ok(FileEntry {
         tfd: Some(TimerfdEntry {
             id,
@@ -44,8 +48,8 @@ pub(super) fn timerfd(_: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEnt
             clockid: timer.clockid,
             ticks: timer.ticks,
             settime_flags: timer.settime_flags,
-            vsec: timer.value.0,
-            vnsec: timer.value.1,
+            vsec: value.0,
+            vnsec: value.1,
             isec: timer.interval.0,
             insec: timer.interval.1,
         }),

@@ -63,6 +63,10 @@ pub(super) fn timerfd(entry: &FileEntry) -> Result<OwnedFd, Error> {
     let mut flags = TimerfdTimerFlags::from_bits_retain(timer.settime_flags);
     if (timer.vsec, timer.vnsec) == (0, 0) {
         flags = TimerfdTimerFlags::empty();
+        // One that has ticked and was not read since stands still until it is: by itself it would be off.
+        if timer.ticks > 0 && (timer.isec, timer.insec) != (0, 0) {
+            value = time(0, 1);
+        }
     } else if flags.contains(TimerfdTimerFlags::ABSTIME) {
         // The images hold what is left.
         value = clock_gettime(now)

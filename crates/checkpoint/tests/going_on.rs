@@ -5,7 +5,7 @@ use plimsoll_checkpoint::After;
 use plimsoll_testkit::need;
 
 /// Counts, and holds everything that a line names; each turn it checks all of it.
-const HOLDS: &str = r#"
+pub(crate) const HOLDS: &str = r#"
 import os, sys, threading, time, mmap, signal, hashlib, select
 data = os.urandom(1 << 20); digest = hashlib.sha256(data).digest()
 shared = mmap.mmap(-1, 1 << 16); shared[:4] = b"self"
@@ -65,7 +65,7 @@ fn one_that_is_left_running_runs_on_and_can_be_started_from_its_images_later() {
 }
 
 /// A parent with children of three kinds: one that works, one that has ended, one in a session of its own.
-const FAMILY: &str = r#"
+pub(crate) const FAMILY: &str = r#"
 import os, signal, sys, time
 reader, writer = os.pipe()
 worker = os.fork()
