@@ -19,6 +19,7 @@ mod hostile;
 mod hostile_tree;
 mod look;
 mod oom_guests;
+mod oom_sources;
 mod ordinary_user;
 mod parked_guests;
 mod program;

@@ -8,23 +8,32 @@ use plimsoll_units::Bytes;
 /// File, kind, and what the headline must say.
 #[rustfmt::skip]
 const READINGS: &[(&str, Class, &[&str])] = &[
+    ("app-5.4-uek", Class::Global, &["holds no zones"]),
     ("apt-check-2.6.30-global", Class::Global, &["969 MiB anonymous", "Swap (957 MiB) was full"]),
     ("cat-6.1-arm-cma", Class::Global, &["507 MiB were free", "only 5.39 MiB", "CMA"]),
     ("cp-memcg-v1-dirty", Class::MemcgV1, &["/kubepods/pod-a/b", "512 MiB", "495 MiB file cache"]),
     ("dd-6.8-memcg-v1-dirty", Class::MemcgV1, &["/mglru", "1.00 GiB", "1023 MiB file cache"]),
     ("doxygen-6.1-global", Class::Global, &["11.0 GiB anonymous", "3.09 GiB that no line", "Swap (24.0 GiB) was full"]),
+    ("earlyoom-5.9-nowait", Class::AllocationFailure, &["nobody was killed"]),
     ("gui-init-5.10-no-compaction", Class::Global, &["holds no zones"]),
+    ("ip-4.18-el8", Class::Global, &["holds no zones"]),
     ("ip-5.15-slab", Class::Global, &["3.22 GiB", "btrfs_extent_map"]),
     ("kworker-4.14-arm-lowmem", Class::Global, &["at its watermark"]),
     ("kworker-5.13-sysrq", Class::Sysrq, &["no shortage"]),
+    ("memcg_test-3.10-el7", Class::MemcgV1, &["/13", "4.00 KiB file cache"]),
     ("modeset-order-3", Class::Global, &["193 MiB in DMA32, Normal", "nowhere in one piece of 32.0 KiB"]),
     ("php-fpm-5.15-memcg-v2", Class::MemcgV2, &["/lxc/39004", "29.8 GiB", "29.0 GiB anonymous", "may not use swap"]),
+    ("prod-server-escaped-newlines", Class::AllocationFailure, &["nobody was killed"]),
     ("python-5.4-slub", Class::Global, &["holds no zones"]),
+    ("quarantine-3.18-order-4", Class::AllocationFailure, &["nobody was killed"]),
     ("sed-3.10-el7-two-nodes", Class::Global, &["30.2 GiB anonymous", "Swap (8.00 GiB) was full"]),
     ("sh-4.4-arm-order-3", Class::Global, &["4.15 MiB in Normal", "nowhere in one piece of 32.0 KiB"]),
+    ("squid-6.14-memcg", Class::Memcg, &[]),
+    ("sshd-2.6.32-el6", Class::Global, &["holds no zones"]),
     ("stress-ng-sparc64-8k", Class::Global, &[]),
     ("sui-no-swap", Class::Global, &["at its watermark"]),
     ("systemd-5.4-arm64-movable", Class::Global, &["1.29 GiB were free in zones that it may not use (Movable)", "panicked"]),
+    ("txg_sync-zfs-atomic", Class::AllocationFailure, &["at its watermark"]),
 ];
 
 #[test]
@@ -212,4 +221,27 @@ fn zones_of_two_nodes() {
             (1, "Normal", Answer::BelowHigh),
         ]
     );
+}
+
+/// Heads of reports, cut before anything that tells a group's limit or a zone.
+#[test]
+fn what_is_left_of_a_report_is_read_for_what_it_says() {
+    let request = |file: &str| verdict(&format!("public/{file}.txt")).request.unwrap();
+    assert_eq!(request("quarantine-3.18-order-4").order, Some(4));
+    assert_eq!(request("ip-4.18-el8").pid, Some(1_104_454));
+    assert_eq!(
+        request("sshd-2.6.32-el6").purpose,
+        Some("to read a file ahead")
+    );
+    assert_eq!(request("earlyoom-5.9-nowait").gfp, ["GFP_NOWAIT"]);
+    let squid = verdict("public/squid-6.14-memcg.txt");
+    assert!(
+        squid.headline.contains("control group"),
+        "{}",
+        squid.headline
+    );
+    let table = verdict("public/app-5.4-uek.txt");
+    assert_eq!(table.tasks.count, 4);
+    // a page's size is not in the excerpt, so that sizes are not either
+    assert_eq!(table.tasks.biggest[0].rss_bytes, None);
 }

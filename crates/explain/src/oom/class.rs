@@ -13,6 +13,8 @@ pub enum Class {
     MemcgV1,
     /// A control group of v2.
     MemcgV2,
+    /// A control group; the report does not hold what tells its version.
+    Memcg,
     /// The nodes of a cpuset.
     Cpuset,
     /// The nodes of a memory policy (`mbind`, `set_mempolicy`).
@@ -27,7 +29,7 @@ impl Class {
     /// Whether a limit was met, not the host's end.
     #[must_use]
     pub const fn is_group(self) -> bool {
-        matches!(self, Self::MemcgV1 | Self::MemcgV2)
+        matches!(self, Self::MemcgV1 | Self::MemcgV2 | Self::Memcg)
     }
 
     /// In plain words.
@@ -36,7 +38,7 @@ impl Class {
         match self {
             Self::Global => "the host ran out of memory",
             Self::MemcgV1 => "a control group (v1) met its limit",
-            Self::MemcgV2 => "a control group met its limit",
+            Self::MemcgV2 | Self::Memcg => "a control group met its limit",
             Self::Cpuset => "the memory nodes of a cpuset ran out",
             Self::Mempolicy => "the memory nodes of a memory policy ran out",
             Self::Sysrq => "a kill was asked for by hand (sysrq-f)",
@@ -44,6 +46,9 @@ impl Class {
         }
     }
 }
+
+/// On the stack of who met a group's limit: since 2.6.25, and since 3.11.
+const MET_A_LIMIT: [&str; 2] = ["mem_cgroup_out_of_memory", "mem_cgroup_oom_synchronize"];
 
 /// The kind of a report, by what stands in it.
 pub(super) fn of(report: &Report) -> Class {
@@ -75,11 +80,19 @@ pub(super) fn of(report: &Report) -> Class {
     }
     let bound = trigger.is_some_and(|trigger| trigger.nodemask.is_some());
     match constraint {
-        Some("CONSTRAINT_MEMCG") => Class::MemcgV2,
+        Some("CONSTRAINT_MEMCG") => Class::Memcg,
         Some("CONSTRAINT_CPUSET") => Class::Cpuset,
         Some("CONSTRAINT_MEMORY_POLICY") => Class::Mempolicy,
         Some(_) => Class::Global,
         None if bound => Class::Mempolicy,
+        // All that is left of a report may be its head.
+        None if report
+            .stack
+            .iter()
+            .any(|on| MET_A_LIMIT.iter().any(|function| on.starts_with(function))) =>
+        {
+            Class::Memcg
+        }
         None => Class::Global,
     }
 }

@@ -10,7 +10,7 @@ pub(super) fn of(verdict: &Verdict, report: &Report) -> String {
         Class::Sysrq => {
             "A kill was asked for by hand (sysrq-f): this is no shortage of memory.".to_owned()
         }
-        Class::MemcgV1 | Class::MemcgV2 => of_group(verdict),
+        Class::MemcgV1 | Class::MemcgV2 | Class::Memcg => of_group(verdict),
         Class::Cpuset | Class::Mempolicy | Class::Global | Class::AllocationFailure => {
             of_host(verdict)
         }
