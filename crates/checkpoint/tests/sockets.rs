@@ -31,6 +31,7 @@ const ESTABLISHED: Options = Options {
     tcp_close: false,
     skip_network_lock: false,
     skip_in_flight: false,
+    external_unix: false,
     ghost_limit_bytes: None,
 };
 

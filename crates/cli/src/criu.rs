@@ -79,6 +79,7 @@ fn dump(line: &Line) -> Result<(), Failure> {
             tcp_close: line.has("tcp-close"),
             skip_network_lock: line.value("network-lock") == Some("skip"),
             skip_in_flight: line.has("skip-in-flight"),
+            external_unix: line.has("ext-unix-sk"),
             ghost_limit_bytes: line.value("ghost-limit").and_then(line::size),
         },
     };

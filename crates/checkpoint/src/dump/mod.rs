@@ -92,6 +92,8 @@ pub struct Options {
     pub skip_network_lock: bool,
     /// Connections that nobody has accepted yet are dropped (`--skip-in-flight`).
     pub skip_in_flight: bool,
+    /// Datagram sockets of UNIX may be connected with named ones outside of the tree (`--ext-unix-sk`).
+    pub external_unix: bool,
     /// The largest unlinked file that is taken along, in bytes.
     pub ghost_limit_bytes: Option<u64>,
 }

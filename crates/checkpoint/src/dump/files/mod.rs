@@ -410,21 +410,7 @@ impl Files {
 
     /// Hands everything over; connections are held until the tree has ended or runs on.
     pub(super) fn finish(mut self, snapshot: &mut Snapshot) -> Result<tcp::Connections, Error> {
-        let outside = self
-            .unix_peers
-            .values()
-            .filter(|(peer, _, _)| !self.unix_is_ours(*peer));
-        let mut outside: Vec<_> = outside
-            .map(|(_, pid, fd)| {
-                let what =
-                    format!("descriptor {fd} is a socket connected with one outside of the tree");
-                crate::Obstacle::new(
-                    *pid,
-                    what,
-                    "close it first, or checkpoint the other end with it",
-                )
-            })
-            .collect();
+        let mut outside = unix::outside(&mut self);
         outside.extend(self.connections.refused(self.options.tcp_established));
         if !outside.is_empty() {
             return Err(Error::Refused(outside));

@@ -3,6 +3,7 @@
 
 use super::{Files, Open, entry};
 use crate::error::Error;
+use crate::obstacle::Obstacle;
 use crate::socket_options;
 use plimsoll_image::Entry;
 use plimsoll_image::proto::{
@@ -22,6 +23,9 @@ use std::os::unix::ffi::OsStrExt;
 /// States of sockets, as TCP's.
 const ESTABLISHED: u32 = 1;
 const LISTEN: u32 = 10;
+const DATAGRAM: u32 = libc::SOCK_DGRAM.unsigned_abs();
+/// `uflags` of a socket that is somebody else's.
+const EXTERNAL: u32 = 1;
 
 /// A UNIX socket as the kernel tells of it.
 #[derive(Debug, Clone, Default)]
@@ -103,7 +107,7 @@ pub(super) fn socket(files: &mut Files, open: &Open<'_>, id: u32) -> Result<File
     let mut told = Told::clone(told);
     let refuse = |what: &str| {
         let what = format!("descriptor {} is a socket {what}", open.fd);
-        Err(Error::Refused(vec![crate::Obstacle::new(
+        Err(Error::Refused(vec![Obstacle::new(
             open.pid,
             what,
             "let it be accepted or closed first",
@@ -112,7 +116,7 @@ pub(super) fn socket(files: &mut Files, open: &Open<'_>, id: u32) -> Result<File
     if told.state == LISTEN && told.icons.contains(&0) {
         return refuse("with a waiting connection that is closed again already");
     }
-    let stream = told.kind != libc::SOCK_DGRAM.unsigned_abs();
+    let stream = told.kind != DATAGRAM;
     if told.peer == 0 && told.state == ESTABLISHED && stream {
         let waiting_at = all
             .iter()
@@ -280,6 +284,45 @@ fn in_flight(files: &mut Files, rights: Vec<OwnedFd>) -> Result<Vec<ScmEntry>, E
         r#type: SCM_RIGHTS,
         rights: ids,
     }])
+}
+
+/// Sockets connected with one outside of the tree. A datagram socket can be connected anew by the name of its peer, where the
+/// caller allows it: such a peer is an entry of its own, which nobody has a descriptor of.
+pub(super) fn outside(files: &mut Files) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
+    for (peer, pid, fd) in std::mem::take(&mut files.unix_peers).into_values() {
+        if files.unix_is_ours(peer) {
+            continue;
+        }
+        let told = files.unix.as_ref().and_then(|all| all.get(&peer));
+        let named = told.filter(|told| told.kind == DATAGRAM && !told.name.is_empty());
+        if let Some(name) = named.map(|told| told.name.clone())
+            && files.options.external_unix
+        {
+            let id = files.new_id();
+            files.entries.insert(id, external(id, peer, name));
+            continue;
+        }
+        let what = format!("descriptor {fd} is a socket connected with one outside of the tree");
+        let remedy = "close it first, or checkpoint the other end with it";
+        obstacles.push(Obstacle::new(pid, what, remedy));
+    }
+    obstacles
+}
+
+fn external(id: u32, ino: u32, name: Vec<u8>) -> FileEntry {
+    FileEntry {
+        usk: Some(UnixSkEntry {
+            id,
+            ino,
+            r#type: DATAGRAM,
+            state: LISTEN,
+            uflags: EXTERNAL,
+            name,
+            ..UnixSkEntry::default()
+        }),
+        ..entry(FdTypes::Unixsk, id)
+    }
 }
 
 /// The number of one of our own descriptors.
