@@ -140,7 +140,8 @@ impl Connections {
             let _ = repair::turn_on(connection.socket.as_fd());
         }
         drop(self.found);
-        locked.map_err(|errno| Error::file("lock the connections of", "the tree", errno))
+        let whose = "the tree (it has ended, and its images are complete)";
+        locked.map_err(|errno| Error::file("lock the connections of", whose, errno))
     }
 }
 
