@@ -187,14 +187,21 @@ impl<'r> Gatherer<'r> {
                 return None;
             }
         };
-        let recount = mappings.map(|which| {
+        let recount = mappings.and_then(|which| {
             let spare =
                 |status: &Status| which == Mappings::Cheap && share::refusal(status).is_some();
             let mut recount = Recount::default();
             if let Err(error) = mappings::scan(self.root, spare, |event| recount.take(&event)) {
                 unseen.push(not_seen("mappings of processes", &error));
             }
-            recount
+            if recount.is_empty() {
+                unseen.push(Unseen {
+                    what: "mappings of processes".to_owned(),
+                    why: "there are none to read; a recording does not hold them".to_owned(),
+                });
+                return None;
+            }
+            Some(recount)
         });
         // A kernel without SysV memory has no such file, and none to count.
         let segments = read("proc/sysvipc/shm").unwrap_or_default();

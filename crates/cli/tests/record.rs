@@ -59,6 +59,24 @@ fn a_moment_of_a_recording_is_looked_at_like_a_captured_host() {
     assert!(!look["processes"].as_array().unwrap().is_empty());
     let past = json(&["look", "--json", "--root", path, "--at", "0"]);
     assert_closes(&past);
+
+    let explained = json(&["explain", "--json", "--root", path]);
+    let rules = explained["rules"].as_array().unwrap();
+    let outcome = |id: &str| &rules.iter().find(|rule| rule["id"] == id).unwrap()["outcome"];
+    for not_in_a_recording in ["commit-outside", "pipe-buffers", "limit-close"] {
+        assert_eq!(outcome(not_in_a_recording), "not_seen");
+    }
+    for seen in [
+        "overcommit-band",
+        "slab-reclaimable",
+        "fragmentation",
+        "zram-beside-disk",
+    ] {
+        assert_ne!(outcome(seen), "not_seen", "{seen}");
+    }
+    let overcommit = json(&["explain", "overcommit", "--json", "--root", path]);
+    assert!(overcommit["promised_bytes"].as_u64().unwrap() > 0);
+    assert!(overcommit["refused"].is_null(), "{overcommit}");
 }
 
 #[test]

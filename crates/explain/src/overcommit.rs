@@ -91,7 +91,9 @@ pub fn overcommit(account: &Account) -> Option<Overcommit> {
     let commit = look.commit.as_ref()?;
     let delivery = delivery::of(look, state)?;
     let promised = commit.limit_bytes;
-    let outside = commit.anon_outside_bytes.unwrap_or_default();
+    // What is in use and was never promised lies outside, also where nobody read the mappings.
+    let at_least = delivery.used - commit.committed_bytes;
+    let outside = commit.anon_outside_bytes.unwrap_or_default().max(at_least);
     let deliverable = delivery.all() - outside;
     let place = match commit.committed_bytes {
         committed if committed >= promised => Place::Refusing,

@@ -107,3 +107,13 @@ fn reservations_and_forks_that_would_be_refused() {
 fn without_mappings_nothing_is_said_of_programs() {
     assert_eq!(overcommit(&host()).unwrap().refused, None);
 }
+
+#[test]
+fn what_is_in_use_and_was_not_promised_is_outside() {
+    let mut host = host();
+    let whole = overcommit(&host).unwrap();
+    host.look.commit.as_mut().unwrap().committed_bytes = Bytes::from_mib(1);
+    let outside = overcommit(&host).unwrap();
+    assert_eq!(outside.used_bytes, Bytes::from_mib(1));
+    assert!(outside.deliverable_bytes < whole.deliverable_bytes);
+}

@@ -67,6 +67,12 @@ impl Recount {
         }
     }
 
+    /// Whether no process was there to be read: a recording holds no mappings.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.unreadable.is_empty()
+    }
+
     fn current_not_read(&mut self, why: Unread) {
         if let Some(Current { row, vm, .. }) = self.current.take() {
             self.swapped_anon += vm.swap.unwrap_or_default();
