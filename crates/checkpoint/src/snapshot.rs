@@ -203,12 +203,16 @@ fn messages<T>(entries: Vec<Entry<T>>) -> Vec<T> {
 }
 
 fn read_process(set: &Reading, node: PstreeEntry) -> Result<Process, Error> {
-    let mut threads = Vec::new();
-    // CRIU names no thread of one that has ended: 0 stands there.
+    let leader: CoreEntry = set.one(Kind::Core, node.pid)?;
+    // Of one that has ended CRIU names a thread that never was.
+    let has_ended = leader
+        .tc
+        .as_ref()
+        .is_some_and(|whole| whole.task_state == DEAD);
+    let mut threads = vec![(node.pid, leader)];
     let others = node.threads.iter().copied();
-    let others = others.filter(|tid| *tid != node.pid && *tid != 0);
-    for tid in std::iter::once(node.pid).chain(others) {
-        threads.push((tid, set.one::<CoreEntry>(Kind::Core, tid)?));
+    for tid in others.filter(|tid| *tid != node.pid && !has_ended) {
+        threads.push((tid, set.one(Kind::Core, tid)?));
     }
     let mut process = Process {
         node,

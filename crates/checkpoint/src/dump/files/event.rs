@@ -140,7 +140,8 @@ pub(super) fn pidfd(_: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry
         pidfd: Some(PidfdEntry {
             id,
             ino: u32::try_from(open.stat.st_ino & u64::from(u32::MAX)).unwrap_or(0),
-            flags: open.info.flags,
+            // Those that `pidfd_open(2)` takes.
+            flags: open.info.flags & (libc::O_NONBLOCK | libc::O_EXCL).unsigned_abs(),
             nspid,
             fown: open.owner()?,
         }),

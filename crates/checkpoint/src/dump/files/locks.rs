@@ -7,13 +7,8 @@
 use plimsoll_image::proto::FileLockEntry;
 use plimsoll_proc::text::{number, words};
 
-/// `FL_*` of the kernel, as the images have them.
-const KINDS: [(&[u8], u32); 4] = [
-    (b"POSIX", 1),
-    (b"FLOCK", 2),
-    (b"LEASE", 32),
-    (b"OFDLCK", 1024),
-];
+/// As the images number them.
+const KINDS: [(&[u8], u32); 4] = [(b"POSIX", 1), (b"FLOCK", 2), (b"OFDLCK", 4), (b"LEASE", 8)];
 const FL_POSIX: u32 = 1;
 
 /// The lock that a line of `fdinfo` shows; `None` for other lines, and for locks of other processes.
@@ -68,7 +63,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             (lock.flag, lock.r#type, lock.start, lock.len),
-            (1024, 0, 10, 10)
+            (4, 0, 10, 10)
         );
         assert_eq!(
             read(

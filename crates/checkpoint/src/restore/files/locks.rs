@@ -7,8 +7,8 @@ use plimsoll_image::proto::FileLockEntry;
 
 const FL_POSIX: u32 = 1;
 const FL_FLOCK: u32 = 2;
-const FL_LEASE: u32 = 32;
-const FL_OFDLCK: u32 = 1024;
+const FL_LEASE: u32 = 8;
+const FL_OFDLCK: u32 = 4;
 
 /// Takes all of them.
 pub(super) fn take(crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
