@@ -74,9 +74,10 @@ pub(crate) fn new_run_id() -> String {
     id.trim().to_owned()
 }
 
-/// CRIU's name for the lock of a run.
+/// CRIU's name for the lock of a run, as far as it has room for it.
 fn table(run: &str) -> String {
-    format!("CRIU-{run}")
+    const CRIUS_ROOM: usize = 26;
+    format!("CRIU-{run}").chars().take(CRIUS_ROOM).collect()
 }
 
 /// IPv4 in IPv6 clothes is IPv4 on the wire.
@@ -154,6 +155,12 @@ mod tests {
             server.read_exact(&mut four).unwrap();
             assert_eq!(&four, b"late");
         }
+    }
+
+    #[test]
+    fn a_lock_has_the_name_that_criu_gives_it() {
+        let run = "3063c774-fc55-4714-9f2b-d26c5ad3a0f1";
+        assert_eq!(table(run), "CRIU-3063c774-fc55-4714-9f");
     }
 
     #[test]
