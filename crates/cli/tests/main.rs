@@ -10,6 +10,7 @@
 mod bounded;
 mod capture;
 mod check;
+mod checkpointed;
 mod explained;
 mod explained_guests;
 mod guests;

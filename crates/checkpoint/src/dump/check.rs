@@ -5,6 +5,7 @@ use crate::obstacle::Obstacle;
 use plimsoll_proc::Root;
 use plimsoll_proc::process::map_name::MapName;
 use plimsoll_proc::process::smaps::{self, Smap};
+use plimsoll_proc::process::stat::Stat;
 use plimsoll_proc::process::status::{Status, field};
 use plimsoll_proc::process::vm_flags::VmFlag;
 use plimsoll_surgery::tree::{Extent, members};
@@ -35,9 +36,23 @@ const NAMESPACES: [&str; 7] = ["pid", "net", "ipc", "uts", "mnt", "user", "time"
 pub fn obstacles(root: &Root, pid: u32) -> Result<Vec<Obstacle>, Error> {
     let mut found = Vec::new();
     for process in members(root, pid, Extent::Whole)? {
-        of_process(root, process.pid, &mut found)?;
+        let mut of_this = Vec::new();
+        let looked = of_process(root, process.pid, &mut of_this);
+        if has_ended(root, process.pid) {
+            continue; // it stands in nobody's way
+        }
+        looked?;
+        found.extend(of_this);
     }
     Ok(found)
+}
+
+/// Whether a process that was there a moment ago has ended since.
+fn has_ended(root: &Root, pid: u32) -> bool {
+    match root.read(format!("proc/{pid}/stat")) {
+        Ok(line) => Stat::parse(&line).is_ok_and(|stat| matches!(stat.state, b'Z' | b'X')),
+        Err(error) => error.is_gone(),
+    }
 }
 
 fn of_process(root: &Root, pid: u32, found: &mut Vec<Obstacle>) -> Result<(), Error> {

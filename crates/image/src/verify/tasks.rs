@@ -103,10 +103,10 @@ fn check_task(set: &Set, task: &PstreeEntry, report: &mut Report) {
         );
         return;
     };
-    check_registers(set, task, report);
     if matches!(own.task_state, TASK_DEAD | TASK_ZOMBIE) {
         return; // nothing is left of it but its exit code
     }
+    check_registers(set, task, report);
     for kind in [Kind::Mm, Kind::Pagemap, Kind::Fs] {
         need(set, kind, pid, task.pid, report);
     }
