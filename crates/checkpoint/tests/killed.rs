@@ -1,8 +1,8 @@
 //! SIGKILL of who checkpoints or restores, at every step and at any instant: the tree runs on as it was, or its images are
 //! complete; a tree is restored whole or not at all. What was left aside is gone after the next checkpoint in that place.
 
-use crate::tree::{Tree, dump, group_is_gone, restore};
-use plimsoll_checkpoint::After;
+use crate::tree::{Tree, dump_with, group_is_gone, restore};
+use plimsoll_checkpoint::{After, Options};
 use plimsoll_testkit::need;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -58,7 +58,7 @@ while True:
 "#;
 
 /// Checkpoints or restores in a process of its own, with a group of its own: this test program again.
-fn start(verb: &str, pid: u32, images: &Path, step: &str) -> Child {
+pub(crate) fn start(verb: &str, pid: u32, images: &Path, step: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -83,7 +83,14 @@ fn actor() {
     let order = |name| std::env::var(name).unwrap();
     let images = std::path::PathBuf::from(order("ACTOR_IMAGES"));
     match order("ACTOR_VERB").as_str() {
-        "dump" => drop(dump(order("ACTOR_PID").parse().unwrap(), &images, After::End).unwrap()),
+        "dump" => {
+            let options = Options {
+                tcp_established: true,
+                ..Options::default()
+            };
+            let pid = order("ACTOR_PID").parse().unwrap();
+            drop(dump_with(pid, &images, After::End, options).unwrap());
+        }
         _ => drop(restore(&images).unwrap()),
     }
 }

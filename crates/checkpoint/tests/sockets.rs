@@ -1,10 +1,12 @@
 //! Sockets go on where they were, and whoever is at the other end hears nothing of it.
 
+use crate::killed::start;
 use crate::tree::Tree;
 use plimsoll_checkpoint::{After, Error, Options};
 use plimsoll_testkit::need;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 /// Serves one client from outside: echoes what it is sent, and first of all says that it is there.
@@ -92,6 +94,19 @@ fn one_that_is_left_running_keeps_its_connection() {
     tree.dump_with(After::Run, ESTABLISHED).unwrap();
     assert!(tree.is_alive());
     assert_eq!(echoed(&mut us, b"after"), b"after");
+}
+
+#[test]
+fn whoever_is_killed_over_a_connection_leaves_it_open() {
+    need!(Root, Nftables, Program("python3"));
+    let (tree, mut us) = with_us();
+    for step in ["stopped", "looked", "written", "durable", "complete"] {
+        let ended = start("dump", tree.pid, &tree.images(), step)
+            .wait()
+            .unwrap();
+        assert_eq!(ended.signal(), Some(9), "{step}");
+        assert_eq!(echoed(&mut us, step.as_bytes()), step.as_bytes());
+    }
 }
 
 #[test]

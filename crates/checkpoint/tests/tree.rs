@@ -165,7 +165,12 @@ pub(crate) fn dump(pid: u32, images: &Path, after: After) -> Result<Dumped, Erro
     dump_with(pid, images, after, Options::default())
 }
 
-fn dump_with(pid: u32, images: &Path, after: After, options: Options) -> Result<Dumped, Error> {
+pub(crate) fn dump_with(
+    pid: u32,
+    images: &Path,
+    after: After,
+    options: Options,
+) -> Result<Dumped, Error> {
     let root = Root::live();
     Dump {
         root: &root,
