@@ -9,6 +9,7 @@ mod filters;
 mod going_on;
 mod killed;
 mod memory;
+mod mpi;
 mod postgres;
 mod real;
 mod runtimes;

@@ -73,8 +73,9 @@ pub(super) fn by_way_of(
                 let same = rustix::io::fcntl_dupfd_cloexec(file, 0);
                 return same.map_err(failed);
             }
-            let itself = itself(file);
-            open(itself, flags, Mode::empty()).map_err(failed)
+            // The way by /proc is a link.
+            let flags = flags.difference(OFlags::NOFOLLOW);
+            open(itself(file), flags, Mode::empty()).map_err(failed)
         }
         Some((RemapType::Linked, other)) => {
             let other = files.entry(other)?.reg.as_ref().map(|reg| reg.name.clone());
