@@ -35,7 +35,9 @@ use std::ffi::OsStr;
 use std::hint::black_box;
 use std::os::unix::ffi::OsStrExt;
 
+mod findings;
 mod store;
+pub use findings::findings;
 pub use store::{record, store};
 
 /// Answers of `sock_diag(7)`.

@@ -1,6 +1,7 @@
 //! Free pages on the lists of CPUs: free, but in no line of `/proc/meminfo`, and only their CPU can take from them.
 
 use crate::findings::{Answer, Evidence, Finding, NotSeen, Remedy, Rule, Scene, Severity};
+use plimsoll_proc::text::printable;
 use plimsoll_units::Bytes;
 
 pub(super) const RULE: Rule = Rule {
@@ -46,7 +47,7 @@ fn find(scene: &Scene<'_>) -> Answer {
         lists,
     )];
     evidence.extend(sets.iter().take(3).map(|(zone, set)| {
-        let name = String::from_utf8_lossy(&zone.name);
+        let name = printable(&zone.name);
         let bytes = |pages: Option<plimsoll_units::Pages>| pages.unwrap_or_default().bytes(page);
         let field = format!(
             "node {} {name}, cpu {}: count (high {})",
