@@ -89,7 +89,7 @@ fn actor() {
                 ..Options::default()
             };
             let pid = order("ACTOR_PID").parse().unwrap();
-            drop(dump_with(pid, &images, After::End, options).unwrap());
+            dump_with(pid, &images, After::End, options).unwrap();
         }
         _ => drop(restore(&images).unwrap()),
     }
