@@ -27,7 +27,18 @@ const NOT_YET: &[(&[u8], &str)] = &[
 ];
 
 /// Namespaces that a tree must share with us.
-const NAMESPACES: [&str; 7] = ["pid", "net", "ipc", "uts", "mnt", "user", "time"];
+const NAMESPACES: [&str; 9] = [
+    "pid",
+    "net",
+    "ipc",
+    "uts",
+    "mnt",
+    "user",
+    "time",
+    // Those that its children will be born in.
+    "pid_for_children",
+    "time_for_children",
+];
 
 /// Everything that stands in the way of a checkpoint of a process and its descendants.
 ///
