@@ -1,7 +1,7 @@
 //! SIGKILL of who checkpoints or restores, at every step and at any instant: the tree runs on as it was, or its images are
 //! complete; a tree is restored whole or not at all. What was left aside is gone after the next checkpoint in that place.
 
-use crate::tree::{Tree, dump_with, group_is_gone, restore};
+use crate::tree::{PATIENCE, Tree, dump_with, group_is_gone, restore};
 use plimsoll_checkpoint::{After, Options};
 use plimsoll_testkit::need;
 use std::os::unix::process::CommandExt;
@@ -145,10 +145,7 @@ impl Patient {
             if !self.tree.is_alive() {
                 return false;
             }
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "{when}: it hangs"
-            );
+            assert!(begun.elapsed() < PATIENCE, "{when}: it hangs");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -166,10 +163,7 @@ impl Patient {
                 self.tree.restore().unwrap();
                 break;
             }
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "{when}: it hangs"
-            );
+            assert!(begun.elapsed() < PATIENCE, "{when}: it hangs");
             std::thread::sleep(Duration::from_millis(5));
         }
         self.goes_on(when);

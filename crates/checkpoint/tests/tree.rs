@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// How long a program may take to say what is waited for, on whatever machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A running script, or what became of it.
 pub(crate) struct Tree {
     pub(crate) dir: tempfile::TempDir,
@@ -63,10 +66,7 @@ impl Tree {
             if says.len() >= lines {
                 return says;
             }
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "it says {says:?}"
-            );
+            assert!(begun.elapsed() < PATIENCE, "it says {says:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -118,7 +118,7 @@ impl Tree {
         std::fs::write(self.dir.path().join("ask"), "").unwrap();
         let begun = Instant::now();
         while self.dir.path().join("ask").exists() {
-            let waits = self.is_alive() && begun.elapsed() < Duration::from_secs(20);
+            let waits = self.is_alive() && begun.elapsed() < PATIENCE;
             assert!(waits, "{:?}", self.says());
             std::thread::sleep(Duration::from_millis(10));
         }
