@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// What work on files and memory could be taken for.
-const RULES: [&str; 9] = [
+const RULES: [&str; 8] = [
     "overcommit-band",
     "commit-outside",
     "slab-unreclaimable",
     "slab-reclaimable",
-    "slab-growth",
     "per-cpu-lists",
     "fragmentation",
     "rss-misleads",
