@@ -2,6 +2,7 @@
 
 use plimsoll_checkpoint::{After, Dump, Dumped, Error, Kinship, Options, Place, Restore, Restored};
 use plimsoll_proc::Root;
+use plimsoll_surgery::tree::{Extent, members};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -109,6 +110,18 @@ impl Tree {
         raw(self.pid)
     }
 
+    /// Ends its descendants in other groups: nobody else would.
+    fn end_those_apart(&self) {
+        // The number may be another's by now.
+        let cwd = std::fs::read_link(format!("/proc/{}/cwd", self.pid));
+        if cwd.is_ok_and(|cwd| cwd == self.dir.path()) {
+            let all = members(&Root::live(), self.pid, Extent::Whole).unwrap_or_default();
+            for one in all {
+                let _ = rustix::process::kill_process(raw(one.pid), rustix::process::Signal::KILL);
+            }
+        }
+    }
+
     pub(crate) fn restore(&self) -> Result<Restored, Error> {
         restore(&self.images())
     }
@@ -149,7 +162,7 @@ pub(crate) fn group_is_gone(group: u32) -> bool {
 impl Drop for Tree {
     fn drop(&mut self) {
         let pid = self.raw();
-        // Its children are of its group.
+        self.end_those_apart();
         let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         match &mut self.child {
             Some(child) => drop(child.wait()),

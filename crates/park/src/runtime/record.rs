@@ -88,7 +88,7 @@ pub struct Record {
     pub version: u32,
     /// How far it is.
     pub state: State,
-    /// Whether only what is touched is brought back, until somebody rings the [`Entry::bell`].
+    /// Whether only what is touched is brought back, until somebody rings the [bell](super::Entry::bell).
     #[serde(default)]
     pub lazy: bool,
     /// By which means.
