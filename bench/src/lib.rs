@@ -5,4 +5,5 @@ pub mod checkpoint;
 pub mod exporter;
 pub mod fleet;
 pub mod parking;
+pub mod sizes;
 pub mod timing;

@@ -1,12 +1,13 @@
 //! Checkpoint and restore beside CRIU, on tmpfs and on disk: how long the command takes, how long the process stood still (it
 //! notes that itself), what was written, how long until it is restored.
 //!
-//! `PLIMSOLL_BENCH_CRIU` is the path of a CRIU, `PLIMSOLL_BENCH_SIZES` (4M,256M,1G) and `PLIMSOLL_BENCH_ROUNDS` (5) make a run
+//! `PLIMSOLL_CRIU` is the path of a CRIU, `PLIMSOLL_BENCH_SIZES` (4M,256M,1G) and `PLIMSOLL_BENCH_ROUNDS` (5) make a run
 //! longer or shorter. As root. Neither tool's log is looked at; ours makes its images durable, CRIU does not.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use plimsoll_bench::checkpoint::{self, Victim};
 use plimsoll_bench::parking::disk::used;
+use plimsoll_bench::sizes::sizes;
 use plimsoll_bench::timing::{Spread, print_machine};
 use plimsoll_units::Bytes;
 use std::fs;
@@ -42,9 +43,9 @@ fn main() -> Result<()> {
     let rounds = std::env::var("PLIMSOLL_BENCH_ROUNDS").map_or(Ok(5), |text| text.parse())?;
     let ours = std::env::current_exe()?.with_file_name("plimsoll");
     let mut tools = vec![Tool::Plimsoll(ours)];
-    match std::env::var_os("PLIMSOLL_BENCH_CRIU") {
+    match std::env::var_os("PLIMSOLL_CRIU") {
         Some(path) => tools.push(Tool::Criu(path.into())),
-        None => println!("left out: CRIU: PLIMSOLL_BENCH_CRIU names none"),
+        None => println!("left out: CRIU: PLIMSOLL_CRIU names none"),
     }
     println!(
         "\nmedian (most) of {rounds}; asked: 4 MiB in a third of CRIU's time, 1 GiB still for half as long\n"
@@ -53,7 +54,7 @@ fn main() -> Result<()> {
         "| memory | where | tool | checkpoint, runs on | stood still | checkpoint, ends | restore | written |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    for size in sizes()? {
+    for size in sizes("4M,256M,1G")? {
         for (place, name) in [("/dev/shm", "tmpfs"), ("/var/tmp", "disk")] {
             for tool in &tools {
                 let dir = Path::new(place).join(format!("plimsoll-bench-{}", std::process::id()));
@@ -66,20 +67,6 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn sizes() -> Result<Vec<Bytes>> {
-    let text = std::env::var("PLIMSOLL_BENCH_SIZES").unwrap_or_else(|_| "4M,256M,1G".to_owned());
-    let size = |text: &str| -> Result<Bytes> {
-        let (number, unit) = text.split_at(text.len().saturating_sub(1));
-        let shift = match unit {
-            "M" => 20,
-            "G" => 30,
-            _ => bail!("{text:?} is no size such as 256M or 1G"),
-        };
-        Ok(Bytes(number.parse::<u64>()? << shift))
-    };
-    text.split(',').map(size).collect()
 }
 
 /// One victim, checkpointed twice and restored.

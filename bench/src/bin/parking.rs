@@ -1,16 +1,17 @@
 //! Parking beside what there was before: how long until the command is done and until the memory is free (all written,
 //! nothing kept), until the first answer, until the victim has touched all and until all is back.
 //!
-//! Ways that need what the machine lacks are named and left out: `PLIMSOLL_BENCH_CRIU` is the path of a CRIU,
+//! Ways that need what the machine lacks are named and left out: `PLIMSOLL_CRIU` is the path of a CRIU,
 //! `PLIMSOLL_BENCH_SIZES` (256M,1G,8G) and `PLIMSOLL_BENCH_ROUNDS` (20) make a run shorter,
 //! `PLIMSOLL_BENCH_DISK=own` or `slow` takes one disk only. As root, on a machine without swap: it makes some for
 //! the run, and removes it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use plimsoll_bench::parking::disk::Disk;
 use plimsoll_bench::parking::swap::SwapArea;
 use plimsoll_bench::parking::victim::{self, Victim};
 use plimsoll_bench::parking::way::Way;
+use plimsoll_bench::sizes::sizes;
 use plimsoll_bench::timing::{Spread, print_machine};
 use plimsoll_units::Bytes;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ fn main() -> Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let rounds = std::env::var("PLIMSOLL_BENCH_ROUNDS").map_or(Ok(20), |text| text.parse())?;
     let only = std::env::var("PLIMSOLL_BENCH_DISK").unwrap_or_default();
-    for size in sizes()? {
+    for size in sizes("256M,1G,8G")? {
         if only != "slow" {
             let disk = Disk::own()?;
             measure(&disk, "the machine's disk", size, rounds, true)?;
@@ -61,20 +62,6 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn sizes() -> Result<Vec<Bytes>> {
-    let text = std::env::var("PLIMSOLL_BENCH_SIZES").unwrap_or_else(|_| "256M,1G,8G".to_owned());
-    let size = |text: &str| -> Result<Bytes> {
-        let (number, unit) = text.split_at(text.len().saturating_sub(1));
-        let shift = match unit {
-            "M" => 20,
-            "G" => 30,
-            _ => bail!("{text:?} is no size such as 256M or 1G"),
-        };
-        Ok(Bytes(number.parse::<u64>()? << shift))
-    };
-    text.split(',').map(size).collect()
 }
 
 fn measure(disk: &Disk, which: &str, size: Bytes, rounds: usize, zram: bool) -> Result<()> {
@@ -126,9 +113,9 @@ fn make(way: &str, dir: &Path, size: Bytes) -> Result<Way> {
         "bare, swap file" => Way::Bare(SwapArea::file(dir, room)?, "bare, swap file"),
         "bare, zram" => Way::Bare(SwapArea::zram(room)?, "bare, zram"),
         _ => Way::Criu {
-            program: std::env::var_os("PLIMSOLL_BENCH_CRIU")
+            program: std::env::var_os("PLIMSOLL_CRIU")
                 .map(PathBuf::from)
-                .context("PLIMSOLL_BENCH_CRIU names none")?,
+                .context("PLIMSOLL_CRIU names none")?,
             images: dir.join("images"),
             lazy: way != "CRIU",
         },
