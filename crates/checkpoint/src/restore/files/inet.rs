@@ -1,12 +1,12 @@
 //! IP sockets: made, bound, listening, connected, with their options; what must not be set before all are there, last.
 
-use super::{Files, settle, tcp};
+use super::{Files, settle, shut, tcp};
 use crate::error::Error;
 use crate::inet_address::{own_of, peer_of};
 use crate::ip_options::{self, Kind};
 use crate::socket_options;
 use crate::tcp::state::LISTEN;
-use plimsoll_image::proto::{FileEntry, InetSkEntry, SkShutdown};
+use plimsoll_image::proto::{FileEntry, InetSkEntry};
 use plimsoll_sys::socket::set_number;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -104,16 +104,10 @@ fn name(
     if let Some(peer) = peer {
         connect(socket, &at_device(peer)?)?;
     }
-    let how = match this
-        .shutdown
-        .and_then(|bits| SkShutdown::try_from(bits).ok())
-    {
-        Some(SkShutdown::Read) => Shutdown::Read,
-        Some(SkShutdown::Write) => Shutdown::Write,
-        Some(SkShutdown::Both) => Shutdown::Both,
-        Some(SkShutdown::None) | None => return Ok(()),
-    };
-    shut(socket, how)
+    match shut::ways(this.shutdown) {
+        Some(how) => shut(socket, how),
+        None => Ok(()),
+    }
 }
 
 /// One that is not connected remembers it all the same.

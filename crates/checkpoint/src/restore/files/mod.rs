@@ -11,6 +11,7 @@ mod notify;
 mod packet;
 mod pipe;
 mod regular;
+mod shut;
 mod stand_in;
 mod sysv;
 mod tcp;

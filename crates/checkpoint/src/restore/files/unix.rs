@@ -4,16 +4,16 @@
 //! a connection not accepted yet) connects by the other's name. One whose peer is gone is half of a pair whose other half
 //! is closed, after it has sent what waited.
 
-use super::{Files, settle, unix_name};
+use super::{Files, settle, shut, unix_name};
 use crate::error::Error;
 use crate::socket_options;
 use plimsoll_image::Entry;
-use plimsoll_image::proto::{FileEntry, SkPacketEntry, SkShutdown, UnixSkEntry};
+use plimsoll_image::proto::{FileEntry, SkPacketEntry, UnixSkEntry};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags,
-    SocketType, listen, sendmsg, shutdown, socket_with, socketpair,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    listen, sendmsg, shutdown, socket_with, socketpair,
 };
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -161,16 +161,10 @@ fn send(
 }
 
 fn close_ways(end: &OwnedFd, entry: &UnixSkEntry) -> Result<(), Errno> {
-    let how = match entry
-        .shutdown
-        .and_then(|bits| SkShutdown::try_from(bits).ok())
-    {
-        Some(SkShutdown::Read) => Shutdown::Read,
-        Some(SkShutdown::Write) => Shutdown::Write,
-        Some(SkShutdown::Both) => Shutdown::Both,
-        Some(SkShutdown::None) | None => return Ok(()),
-    };
-    shutdown(end, how)
+    match shut::ways(entry.shutdown) {
+        Some(how) => shutdown(end, how),
+        None => Ok(()),
+    }
 }
 
 /// When all are there: those that know one by name connect, and what waited in one that nobody is tied to is sent.
