@@ -1,7 +1,6 @@
 //! Kinds of open files beside the plain.
 
-use crate::tree::Tree;
-use plimsoll_checkpoint::After;
+use crate::tree::every_kind_comes_back;
 use plimsoll_testkit::need;
 
 /// A file that never had a name, symbolic links with and without a name, a namespace, an epoll that was told of files by
@@ -52,10 +51,5 @@ while True:
 #[test]
 fn every_kind_of_file_comes_back() {
     need!(Root, Program("python3"));
-    let mut tree = Tree::start(KINDS);
-    tree.dump(After::End).unwrap();
-    tree.restore().unwrap();
-    let said = tree.says().len();
-    let says = tree.hear(said + 3);
-    assert!(says.iter().all(|line| line == "turn"), "{says:?}");
+    every_kind_comes_back(KINDS);
 }

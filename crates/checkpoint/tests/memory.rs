@@ -1,7 +1,6 @@
 //! Kinds of memory beside the plain.
 
-use crate::tree::Tree;
-use plimsoll_checkpoint::After;
+use crate::tree::every_kind_comes_back;
 use plimsoll_testkit::need;
 
 /// Four pages of which two are guard pages (Linux 6.13; before, none is), the object of a shared mapping whose size is not
@@ -41,10 +40,5 @@ while True:
 #[test]
 fn every_kind_of_memory_comes_back() {
     need!(Root, Program("python3"));
-    let mut tree = Tree::start(KINDS);
-    tree.dump(After::End).unwrap();
-    tree.restore().unwrap();
-    let said = tree.says().len();
-    let says = tree.hear(said + 3);
-    assert!(says.iter().all(|line| line == "turn"), "{says:?}");
+    every_kind_comes_back(KINDS);
 }

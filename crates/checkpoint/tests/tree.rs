@@ -152,6 +152,16 @@ fn raw(pid: u32) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(pid).unwrap()
 }
 
+/// A script that says `turn` as long as it finds nothing amiss says so after a restore, too.
+pub(crate) fn every_kind_comes_back(script: &str) {
+    let mut tree = Tree::start(script);
+    tree.dump(After::End).unwrap();
+    tree.restore().unwrap();
+    let said = tree.says().len();
+    let says = tree.hear(said + 3);
+    assert!(says.iter().all(|line| line == "turn"), "{says:?}");
+}
+
 /// Whether nobody of a process group is left; who has ended, and is our child by now, is waited for.
 pub(crate) fn group_is_gone(group: u32) -> bool {
     let at_once = rustix::process::WaitOptions::NOHANG;
