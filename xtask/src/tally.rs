@@ -10,13 +10,15 @@ pub(crate) struct Tally {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(crate) skipped: usize,
+    /// Of those that passed: how many failed at first and passed when they were run again.
+    pub(crate) flaky: usize,
 }
 
 impl Tally {
     /// What a line of a runner's output adds to the count: most add nothing.
     ///
     /// cargo test: `test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; ...`;
-    /// nextest: `Summary [0.1s] 7 tests run: 6 passed (1 slow), 1 failed, 1 timed out, 2 skipped`; it indents what a test
+    /// nextest: `Summary [0.1s] 7 tests run: 6 passed (1 slow, 1 flaky), 1 failed, 1 timed out, 2 skipped`; it indents what a test
     /// that failed had printed, the closing line of that test's own harness among it.
     pub(crate) fn of_line(line: &str) -> Self {
         let line = without_colour(line);
@@ -29,7 +31,7 @@ impl Tally {
             _ => return Self::default(),
         };
         let mut tally = Self::default();
-        for count in counts.split([',', ';', '.']) {
+        for count in counts.split([',', ';', '.', '(', ')']) {
             let mut words = count.split_whitespace();
             let (Some(Ok(number)), Some(what)) = (words.next().map(str::parse), words.next())
             else {
@@ -39,6 +41,7 @@ impl Tally {
                 "passed" => tally.passed = number,
                 "failed" | "timed" | "exec" => tally.failed += number,
                 "skipped" | "ignored" => tally.skipped = number,
+                "flaky" => tally.flaky = number,
                 _ => {}
             }
         }
@@ -58,6 +61,7 @@ impl AddAssign for Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.flaky += other.flaky;
     }
 }
 
@@ -67,7 +71,14 @@ impl fmt::Display for Tally {
             passed,
             failed,
             skipped,
+            flaky,
         } = self;
+        if *flaky > 0 {
+            writeln!(
+                f,
+                "{flaky} failed at first and passed when run again: FLAKY above"
+            )?;
+        }
         write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
     }
 }
@@ -87,18 +98,20 @@ mod tests {
 
     #[test]
     fn closing_lines_are_counted_and_no_others() {
-        for (line, passed, failed, skipped) in [
+        for (line, passed, failed, skipped, flaky) in [
             (
                 "test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; \
                  finished in 0.11s",
                 7,
                 0,
                 1,
+                0,
             ),
             (
                 "test result: FAILED. 6 passed; 1 failed; 0 ignored; 0 measured",
                 6,
                 1,
+                0,
                 0,
             ),
             (
@@ -106,6 +119,14 @@ mod tests {
                 7,
                 0,
                 0,
+                0,
+            ),
+            (
+                "     Summary [   0.141s] 7 tests run: 7 passed (2 slow, 1 flaky), 0 skipped",
+                7,
+                0,
+                0,
+                1,
             ),
             (
                 "\x1b[31m     Summary\x1b[0m [   9.141s] 9/10 tests run: 6 passed (1 slow), \
@@ -113,20 +134,23 @@ mod tests {
                 6,
                 3,
                 2,
+                0,
             ),
             (
                 "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured",
                 0,
                 0,
                 0,
+                0,
             ),
-            ("3 passed and on we go", 0, 0, 0),
-            ("", 0, 0, 0),
+            ("3 passed and on we go", 0, 0, 0, 0),
+            ("", 0, 0, 0, 0),
         ] {
             let expected = Tally {
                 passed,
                 failed,
                 skipped,
+                flaky,
             };
             assert_eq!(Tally::of_line(line), expected, "{line}");
         }
