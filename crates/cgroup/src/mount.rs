@@ -6,7 +6,10 @@
 
 use crate::{Error, v2};
 use plimsoll_proc::mountinfo::{self, Mount};
+use plimsoll_proc::process::cgroup::{self, Membership};
 use plimsoll_proc::{Dir, ReadError, Root};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The two interfaces.
@@ -104,6 +107,21 @@ impl Hierarchy {
         Ok(dir.id()?.device == rustix::fs::makedev(major, minor))
     }
 
+    /// The directory of the group that a process is in, by the text of its `/proc/PID/cgroup`; `controller` is one that
+    /// a v1 hierarchy has. `None` where the group lies outside what is mounted here.
+    #[must_use]
+    pub fn group_of(&self, memberships: &[u8], controller: &str) -> Option<PathBuf> {
+        let is_ours = |m: &Membership<'_>| match self.version {
+            Version::V2 => m.hierarchy == 0 && m.controllers.is_empty(),
+            Version::V1 => {
+                (m.controllers.split(|&b| b == b',')).any(|c| c == controller.as_bytes())
+            }
+        };
+        let membership = cgroup::parse(memberships).find(is_ours)?;
+        let path = Path::new(OsStr::from_bytes(membership.path));
+        Some(self.mount_point.join(path.strip_prefix(&self.root).ok()?))
+    }
+
     /// What `/proc/PID/cgroup` calls the group at `below` this mount.
     #[must_use]
     pub fn path_of(&self, below: &Path) -> PathBuf {
@@ -129,6 +147,20 @@ mod tests {
         assert_eq!(unified.mount_point, Path::new("/sys/fs/cgroup/unified"));
         assert_eq!(v1(&mounts, "net_cls"), None);
         assert_eq!(v1(&mounts, "mem"), None);
+
+        let memberships = b"4:cpu,memory:/a/b\n2:freezer:/\n0::/c\n";
+        let memory_of = |hierarchy: &Hierarchy| hierarchy.group_of(memberships, "memory");
+        assert_eq!(memory_of(&memory), Some("/sys/fs/cgroup/memory/a/b".into()));
+        assert_eq!(memory_of(&unified), Some("/sys/fs/cgroup/unified/c".into()));
+        let shows_a_part = Hierarchy {
+            root: "/a".into(),
+            ..memory
+        };
+        assert_eq!(
+            memory_of(&shows_a_part),
+            Some("/sys/fs/cgroup/memory/b".into())
+        );
+        assert_eq!(shows_a_part.group_of(b"4:memory:/x\n", "memory"), None);
     }
 
     #[test]

@@ -5,13 +5,11 @@
 //! v1 limits memory and swap together: what is paged out changes neither that sum nor what is left of it.
 
 use plimsoll_cgroup::mount::{self, Version};
+use plimsoll_cgroup::write::Group;
 use plimsoll_proc::Root;
-use plimsoll_proc::process::cgroup::{self, Membership};
 use plimsoll_proc::text::{lines, number, words};
 use plimsoll_units::Bytes;
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The memory group of a process.
@@ -27,18 +25,10 @@ impl MemoryGroup {
     pub(crate) fn of(root: &Root, pid: u32) -> Option<Self> {
         let memberships = root.read(format!("proc/{pid}/cgroup")).ok()?;
         mount::memory(root).ok()?.into_iter().find_map(|hierarchy| {
-            let is_v2 = hierarchy.version == Version::V2;
-            let wanted = |m: &Membership<'_>| match is_v2 {
-                true => m.hierarchy == 0 && m.controllers.is_empty(),
-                false => m.controllers.split(|&b| b == b',').any(|c| c == b"memory"),
-            };
-            let membership = cgroup::parse(&memberships).find(wanted)?;
-            let path = Path::new(OsStr::from_bytes(membership.path));
-            let below = path.strip_prefix(&hierarchy.root).ok()?;
             Some(Self {
-                path: hierarchy.mount_point.join(below),
+                path: hierarchy.group_of(&memberships, "memory")?,
+                is_v2: hierarchy.version == Version::V2,
                 top: hierarchy.mount_point,
-                is_v2,
             })
         })
     }
@@ -62,7 +52,9 @@ impl MemoryGroup {
 
     /// Whether nobody but these is in it, or below.
     pub(crate) fn holds_only(&self, all: &BTreeSet<u32>) -> bool {
-        self.path != self.top && holds_only(&self.path, all)
+        let version = if self.is_v2 { Version::V2 } else { Version::V1 };
+        let alone = Group::open(version, &self.path).and_then(|group| group.holds_only(all));
+        self.path != self.top && alone.unwrap_or(false)
     }
 
     /// Has the kernel reclaim all of it. What remains is seen in the processes: the answer says little
@@ -105,21 +97,6 @@ fn stat(group: &Path, name: &str) -> Bytes {
     };
     let found = lines(&text).find_map(value);
     found.and_then(number).map_or(Bytes::ZERO, Bytes)
-}
-
-fn holds_only(group: &Path, all: &BTreeSet<u32>) -> bool {
-    let Some(procs) = read(group, "cgroup.procs") else {
-        return false;
-    };
-    let ours = |line: &[u8]| {
-        let pid = number(line).and_then(|pid| u32::try_from(pid).ok());
-        pid.is_some_and(|pid| all.contains(&pid))
-    };
-    let Ok(entries) = std::fs::read_dir(group) else {
-        return false;
-    };
-    let mut below = entries.flatten().filter(|entry| entry.path().is_dir());
-    lines(&procs).all(ours) && below.all(|entry| holds_only(&entry.path(), all))
 }
 
 #[cfg(test)]

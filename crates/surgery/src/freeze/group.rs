@@ -5,15 +5,14 @@
 
 use super::{FreezeError, FrozenBy, Member};
 use crate::tree::ProcessName;
-use plimsoll_cgroup::mount::Hierarchy;
+use plimsoll_cgroup::mount::{Hierarchy, Version};
+use plimsoll_cgroup::v1::FreezerState;
+use plimsoll_cgroup::write::{self as control, ControlError, frozen};
 use plimsoll_proc::Root;
-use plimsoll_proc::process::cgroup::{self, Membership};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -41,7 +40,7 @@ pub(super) fn to_freeze(
             Err(error) if error.is_gone() => continue,
             text => text?,
         };
-        match home(by, hierarchy, &text) {
+        match hierarchy.group_of(&text, "freezer") {
             Some(path) => homes.entry(path).or_default().push(pid),
             None => return Ok(None),
         }
@@ -49,11 +48,14 @@ pub(super) fn to_freeze(
     let top = members.first().map_or(0, |member| member.name.pid);
     let mut groups = Vec::new();
     for (path, pids) in homes {
-        if state(by, &path).is_some_and(|state| state != State::Running) {
+        if state(by, &path).is_some_and(|state| state != FreezerState::Thawed) {
             return Ok(None);
         }
         let is_top = path == hierarchy.mount_point;
-        let alone = !is_top && holds_only(&path, &all);
+        let alone = !is_top
+            && open(by, &path)
+                .and_then(|group| group.holds_only(&all))
+                .unwrap_or(false);
         groups.push(if alone {
             Group { path, moved: None }
         } else {
@@ -66,23 +68,11 @@ pub(super) fn to_freeze(
     Ok(Some(groups))
 }
 
-/// The directory of the group that a process is in.
-fn home(by: FrozenBy, hierarchy: &Hierarchy, memberships: &[u8]) -> Option<PathBuf> {
-    let wanted = |m: &Membership<'_>| match by {
-        FrozenBy::CgroupV2 => m.hierarchy == 0 && m.controllers.is_empty(),
-        _ => m.controllers.split(|&b| b == b',').any(|c| c == b"freezer"),
-    };
-    let membership = cgroup::parse(memberships).find(wanted)?;
-    let path = Path::new(OsStr::from_bytes(membership.path));
-    let below = path.strip_prefix(&hierarchy.root).ok()?;
-    Some(hierarchy.mount_point.join(below))
-}
-
 /// Whether the group of a process stands, or is about to.
 pub(super) fn is_frozen(by: FrozenBy, hierarchy: &Hierarchy, memberships: &[u8]) -> bool {
-    home(by, hierarchy, memberships)
+    (hierarchy.group_of(memberships, "freezer"))
         .and_then(|path| state(by, &path))
-        .is_some_and(|state| state != State::Running)
+        .is_some_and(|state| state != FreezerState::Thawed)
 }
 
 /// What groups of our own making are called, before the pid of the tree's top.
@@ -108,78 +98,45 @@ pub(super) fn sweep(root: &Root, dir: &Path) {
     }
 }
 
-/// Whether nobody but `all` is in a group or below it.
-fn holds_only(path: &Path, all: &BTreeSet<u32>) -> bool {
-    let Ok(pids) = processes(path) else {
-        return false;
+/// How a group stands; `None` where it has no freezer, or can't be looked at.
+fn state(by: FrozenBy, path: &Path) -> Option<FreezerState> {
+    frozen::state(&open(by, path).ok()?).ok()?
+}
+
+fn open(by: FrozenBy, path: &Path) -> Result<control::Group, ControlError> {
+    let version = match by {
+        FrozenBy::CgroupV1 => Version::V1,
+        _ => Version::V2,
     };
-    let Ok(entries) = fs::read_dir(path) else {
-        return false;
-    };
-    pids.iter().all(|pid| all.contains(pid))
-        && entries
-            .flatten()
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .all(|entry| holds_only(&entry.path(), all))
-}
-
-fn processes(path: &Path) -> Result<Vec<u32>, FreezeError> {
-    let file = path.join("cgroup.procs");
-    let text = fs::read_to_string(&file).map_err(|source| failed("read", file, source))?;
-    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Running,
-    Freezing,
-    Frozen,
-}
-
-/// How a group stands. `None` where it has no freezer: the top of a hierarchy.
-fn state(by: FrozenBy, path: &Path) -> Option<State> {
-    if by == FrozenBy::CgroupV1 {
-        return match fs::read_to_string(path.join("freezer.state")).ok()?.trim() {
-            "THAWED" => Some(State::Running),
-            "FREEZING" => Some(State::Freezing),
-            _ => Some(State::Frozen),
-        };
-    }
-    let asked = fs::read_to_string(path.join("cgroup.freeze")).ok()?.trim() == "1";
-    let events = fs::read_to_string(path.join("cgroup.events")).ok()?;
-    Some(match (events.contains("frozen 1"), asked) {
-        (true, _) => State::Frozen,
-        (false, true) => State::Freezing,
-        (false, false) => State::Running,
-    })
+    control::Group::open(version, path)
 }
 
 impl Group {
     pub(super) fn freeze(&self, by: FrozenBy) -> Result<(), FreezeError> {
-        if let Some(pids) = &self.moved {
-            match fs::create_dir(&self.path) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {} // left by one who died here
-                made => made.map_err(|source| failed("make", self.path.clone(), source))?,
-            }
-            pids.iter().try_for_each(|pid| enter(&self.path, *pid))?;
+        let Some(pids) = &self.moved else {
+            return Ok(frozen::freeze(&open(by, &self.path)?)?);
+        };
+        let group = match open(by, &self.path) {
+            Err(error) if error.is_gone() => self.make(by)?,
+            opened => opened?, // left by one who died here
+        };
+        for pid in pids {
+            group.enter(*pid)?;
         }
-        self.set(by, true)
+        Ok(frozen::freeze(&group)?)
     }
 
-    fn set(&self, by: FrozenBy, frozen: bool) -> Result<(), FreezeError> {
-        let (file, words) = match by {
-            FrozenBy::CgroupV1 => ("freezer.state", ["THAWED", "FROZEN"]),
-            _ => ("cgroup.freeze", ["0", "1"]),
-        };
-        let [thawed, freezing] = words;
-        write(self.path.join(file), if frozen { freezing } else { thawed })
+    fn make(&self, by: FrozenBy) -> Result<control::Group, ControlError> {
+        let above = self.path.parent().unwrap_or(&self.path);
+        open(by, above)?.make(self.path.file_name().unwrap_or_default())
     }
 
     /// v1 gets stuck in `FREEZING` when a thread could not be frozen at once (`cgroup-v1/freezer-subsystem.rst`): it
     /// is told again.
     pub(super) fn confirm(&self, by: FrozenBy, timeout: Duration) -> Result<(), FreezeError> {
         let begun = Instant::now();
-        while state(by, &self.path) != Some(State::Frozen) {
+        let group = open(by, &self.path)?;
+        while frozen::state(&group)? != Some(FreezerState::Frozen) {
             if begun.elapsed() >= timeout {
                 return Err(FreezeError::Slow {
                     what: format!("control group {}", self.path.display()),
@@ -187,7 +144,7 @@ impl Group {
                 });
             }
             if by == FrozenBy::CgroupV1 {
-                self.set(by, true)?;
+                frozen::freeze(&group)?;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -195,29 +152,27 @@ impl Group {
     }
 
     pub(super) fn thaw(&self, by: FrozenBy) -> Result<(), FreezeError> {
-        if !self.path.exists() {
-            return Ok(());
-        }
-        if state(by, &self.path) != Some(State::Running) {
-            self.set(by, false)?;
+        let group = match open(by, &self.path) {
+            Err(error) if error.is_gone() => return Ok(()),
+            group => group?,
+        };
+        if frozen::state(&group)? != Some(FreezerState::Thawed) {
+            frozen::thaw(&group)?;
         }
         if self.moved.is_none() {
             return Ok(());
         }
-        let above = self.path.parent().unwrap_or(&self.path);
+        let above = open(by, self.path.parent().unwrap_or(&self.path))?;
         // Whoever is in it now, children that were born meanwhile included.
         for _ in 0..TRIES {
-            for pid in processes(&self.path)? {
-                enter(above, pid)?;
+            for pid in group.processes()?.seen {
+                above.enter(pid)?;
             }
-            match fs::remove_dir(&self.path) {
-                Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+            match group.remove() {
+                Err(error) if error.errno() == Some(Errno::BUSY) => {
                     std::thread::sleep(Duration::from_millis(5)); // a zombie that nobody reaped yet
                 }
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(failed("remove", self.path.clone(), error));
-                }
-                _ => return Ok(()),
+                removed => return Ok(removed?),
             }
         }
         Ok(()) // empty but for zombies: the next to pass by removes it
@@ -226,25 +181,3 @@ impl Group {
 
 /// How often an own group is tried to be removed.
 const TRIES: u32 = 20;
-
-/// Moves a process, which may have ended.
-fn enter(path: &Path, pid: u32) -> Result<(), FreezeError> {
-    match write(path.join("cgroup.procs"), &pid.to_string()) {
-        Err(FreezeError::Group { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {
-            Ok(())
-        }
-        moved => moved,
-    }
-}
-
-fn write(path: PathBuf, words: &str) -> Result<(), FreezeError> {
-    fs::write(&path, words).map_err(|source| failed("write to", path, source))
-}
-
-fn failed(operation: &'static str, path: PathBuf, source: std::io::Error) -> FreezeError {
-    FreezeError::Group {
-        operation,
-        path,
-        source,
-    }
-}

@@ -20,10 +20,10 @@ pub use group::Group;
 use crate::stop::StoppedTree;
 use crate::tree::ProcessName;
 use plimsoll_cgroup::mount::{self, Hierarchy};
+use plimsoll_cgroup::write::ControlError;
 use plimsoll_proc::{ReadError, Root, mountinfo};
 use plimsoll_sys::ptrace::Event;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// The ways.
@@ -46,17 +46,9 @@ impl FrozenBy {
 /// Why a way could not be gone.
 #[derive(Debug, thiserror::Error)]
 pub enum FreezeError {
-    /// A file of a control group.
-    #[error("cannot {operation} {}", path.display())]
-    Group {
-        /// What was tried.
-        operation: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// Why it failed.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A control group.
+    #[error(transparent)]
+    Group(#[from] ControlError),
     /// A process could not be signalled.
     #[error("cannot signal process {pid}")]
     Signal {
