@@ -70,6 +70,7 @@ impl<'a> Iterator for Lines<'a> {
         let mut text = Cow::Borrowed(first.text);
         if first.had_prefix {
             self.join_broken(&mut text);
+            self.join_pieces(&mut text);
         }
         Some(Line {
             number,
@@ -94,11 +95,23 @@ impl<'a> Lines<'a> {
                 self.ready = Some((next, number));
                 return;
             }
-            let joined = text.to_mut();
-            if joined.last().is_some_and(|byte| *byte != b' ') {
-                joined.push(b' ');
+            append(text, next.text);
+        }
+    }
+
+    /// Linux 4.9 gave each piece of what it prints of a zone a line, with the prefix of one: `Node 0`, `DMA:`, `1*128kB`, `(U)`.
+    fn join_pieces(&mut self, text: &mut Cow<'a, [u8]>) {
+        while let Some((next, _)) = self.ready {
+            let is_next_piece = next.had_prefix
+                && !next.is_record
+                && (is_lone_node(text) || is_piece_of_blocks(next.text))
+                && text.len() + next.text.len() < LONGEST_JOINED;
+            if !is_next_piece {
+                return;
             }
-            joined.extend_from_slice(next.text);
+            self.ready = None;
+            append(text, next.text);
+            self.join_broken(text);
         }
     }
 
@@ -124,6 +137,31 @@ impl<'a> Lines<'a> {
         self.rest = self.rest.get(end + 1..).unwrap_or_default();
         self.number += 1;
         Some((strip(line.strip_suffix(b"\r").unwrap_or(line)), self.number))
+    }
+}
+
+fn append(text: &mut Cow<'_, [u8]>, next: &[u8]) {
+    let joined = text.to_mut();
+    if joined.last().is_some_and(|byte| *byte != b' ') {
+        joined.push(b' ');
+    }
+    joined.extend_from_slice(next);
+}
+
+/// `Node 0` and nothing behind it.
+fn is_lone_node(text: &[u8]) -> bool {
+    let node = text.trim_ascii().strip_prefix(b"Node ");
+    node.is_some_and(|node| number(node).is_some())
+}
+
+/// `1*128kB`, `(UM)` or `= 128kB`.
+fn is_piece_of_blocks(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    match text {
+        [b'(', kinds @ .., b')'] => kinds.iter().all(u8::is_ascii_uppercase),
+        [b'=', b' ', sum @ ..] => sum.ends_with(b"kB"),
+        [b'0'..=b'9', ..] => text.ends_with(b"kB") && text.contains(&b'*'),
+        _ => false,
     }
 }
 
@@ -206,9 +244,13 @@ fn clock(text: &[u8]) -> Option<(Option<f64>, &[u8])> {
     is_clock.then_some((time_s, rest.get(end + 1..)?))
 }
 
-/// `Jun 18 07:44:52 host kernel: `, `2024-03-13T11:16:48.1+01:00 host kernel: `; behind a clock also `host kernel: `.
+/// `Jun 18 07:44:52 host kernel: `, `2024-03-13T11:16:48.1+01:00 host kernel: `; behind a clock also `host kernel: `; and what is
+/// left where somebody took time and host away: `kernel: `.
 fn syslog(text: &[u8]) -> Option<(Option<f64>, &[u8])> {
     const KERNEL: &[u8] = b" kernel:";
+    if let Some(rest) = text.strip_prefix(b"kernel: ") {
+        return Some((None, rest));
+    }
     let head = text.get(..LONGEST_SYSLOG_PREFIX.min(text.len()))?;
     let at = memmem::find(head, KERNEL)?;
     // all before it are a date and a host name, or a host name behind a clock
@@ -264,6 +306,7 @@ mod tests {
             "Jun 18 07:44:52 host-1 kernel: Mem-Info:",
             "2024-03-13T11:16:48.123456+01:00 host kernel: [64377.426742] Mem-Info:",
             "[64377.426742] host kernel: Mem-Info:",
+            "kernel: Mem-Info:",
             "[64377.426742][  T123] Mem-Info:",
             "[64377.426742][    C1] Mem-Info:",
             "> > [64377.426742] Mem-Info:",
@@ -297,6 +340,20 @@ mod tests {
             ]
         );
         assert_eq!(texts("4,1,5,-;a:1\\x0a b:2\\x0a\n"), ["a:1", "b:2", ""]);
+    }
+
+    #[test]
+    fn lines_that_linux_4_9_printed_in_pieces() {
+        let log = "h kernel: Node 0 \nh kernel: DMA: \nh kernel: 1*4kB \nh kernel: (U) \nh kernel: 0*8kB \nh kernel: = 4kB\nh kernel: Node 0 \nh kernel: DMA32 free:8kB\nmin:4kB\nh kernel: x";
+        let log = log.replace("h kernel", "[1.0] h kernel");
+        assert_eq!(
+            texts(&log),
+            [
+                "Node 0 DMA: 1*4kB (U) 0*8kB = 4kB",
+                "Node 0 DMA32 free:8kB min:4kB",
+                "x"
+            ]
+        );
     }
 
     #[test]

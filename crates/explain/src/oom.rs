@@ -308,6 +308,10 @@ fn missing(report: &Report, class: Class) -> Vec<&'static str> {
             of_host && report.zones.iter().all(|zone| zone.blocks.is_empty()),
             "the free blocks by size",
         ),
+        (
+            of_host && report.zones.iter().any(|zone| zone.blocks_are_cut),
+            "some of the free blocks by size: their list does not make its sum",
+        ),
         (of_host && verdict_lacks_total(report), "the size of RAM"),
         (
             !of_host
@@ -316,6 +320,14 @@ fn missing(report: &Report, class: Class) -> Vec<&'static str> {
                     .as_ref()
                     .is_none_or(|memcg| memcg.memory.is_none()),
             "the group's usage and limit",
+        ),
+        (
+            !of_host
+                && report
+                    .memcg
+                    .as_ref()
+                    .is_none_or(|memcg| memory::is_cut(&memcg.stat)),
+            "what the group held (the beginning of its memory.stat)",
         ),
         (
             wants_killed && report.tasks.is_empty(),

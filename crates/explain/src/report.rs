@@ -129,6 +129,8 @@ pub struct Zone {
     pub lowmem_reserve: Vec<u64>,
     /// Free blocks by size.
     pub blocks: Vec<Blocks>,
+    /// Some of the blocks are missing: what the line lists does not make the sum at its end.
+    pub blocks_are_cut: bool,
 }
 
 /// `12*8kB (UM)`.

@@ -12,7 +12,7 @@ pub(super) fn of(verdict: &Verdict, report: &Report) -> String {
         }
         Class::MemcgV1 | Class::MemcgV2 | Class::Memcg => of_group(verdict),
         Class::Cpuset | Class::Mempolicy | Class::Global | Class::AllocationFailure => {
-            of_host(verdict)
+            of_host(verdict, report)
         }
     };
     match &report.panic {
@@ -55,7 +55,7 @@ fn of_group(verdict: &Verdict) -> String {
     words
 }
 
-fn of_host(verdict: &Verdict) -> String {
+fn of_host(verdict: &Verdict, report: &Report) -> String {
     let eligible: Vec<&Zone> = verdict
         .zones
         .iter()
@@ -75,7 +75,7 @@ fn of_host(verdict: &Verdict) -> String {
     if eligible.is_empty() {
         return match &verdict.memory {
             Some(memory) => used_up(verdict, memory),
-            None => no_figures(verdict),
+            None => no_figures(verdict, report),
         };
     }
     if order > 0 && any(Answer::Fragmented) && !any(Answer::Fits) {
@@ -128,15 +128,19 @@ fn of_host(verdict: &Verdict) -> String {
     }
     match &verdict.memory {
         Some(memory) => used_up(verdict, memory),
-        None => format!(
-            "{}: every zone that the request may use is at its watermark.",
-            capital(verdict.class.words())
-        ),
+        None => {
+            let open = capital(verdict.class.words());
+            if all(&[Answer::Unknown]) {
+                format!("{open}; the report is cut where it would tell why.")
+            } else {
+                format!("{open}: every zone that the request may use is at its watermark.")
+            }
+        }
     }
 }
 
 /// All that a report without zones and counters tells.
-fn no_figures(verdict: &Verdict) -> String {
+fn no_figures(verdict: &Verdict, report: &Report) -> String {
     let open = capital(verdict.class.words());
     match verdict
         .slab
@@ -147,7 +151,12 @@ fn no_figures(verdict: &Verdict) -> String {
             "{open}: the kernel held {} in objects of {} that it can't give back.",
             cache.bytes, cache.name
         ),
-        None => format!("{open}; the report holds no zones to tell why."),
+        None if report.zones.is_empty() => {
+            format!("{open}; the report holds no zones to tell why.")
+        }
+        None => {
+            format!("{open}; the report does not tell how large its pages are, and so not why.")
+        }
     }
 }
 

@@ -49,13 +49,25 @@ impl Memory {
 const BIG_CACHE: Bytes = Bytes::from_mib(1);
 
 /// The size of a page, as the report has it: the smallest free block, or what makes pages of one line and kB of another agree.
+/// Of a list of blocks that is cut the smallest may be missing, so that it is asked last.
 #[must_use]
 pub fn page_size(report: &Report) -> Option<PageSize> {
-    let blocks = report.zones.iter().find_map(|zone| zone.blocks.first());
-    let of_blocks = blocks.and_then(|blocks| PageSize::new(blocks.kb.saturating_mul(1024)));
-    of_blocks
+    of_blocks(report, false)
         .or_else(|| of_free(report))
         .or_else(|| of_tasks(report))
+        .or_else(|| of_blocks(report, true))
+}
+
+fn of_blocks(report: &Report, are_cut: bool) -> Option<PageSize> {
+    let zones = report
+        .zones
+        .iter()
+        .filter(|zone| zone.blocks_are_cut == are_cut);
+    let smallest = zones
+        .filter_map(|zone| zone.blocks.first())
+        .map(|blocks| blocks.kb)
+        .min()?;
+    PageSize::new(smallest.saturating_mul(1024))
 }
 
 /// All free memory is told in pages, and zone by zone in kB, a moment apart.
@@ -283,8 +295,16 @@ const GROUP_PARTS: [(&str, &str); 12] = [
     ("hugetlb", "huge pages"),
 ];
 
+/// A group's `memory.stat` begins with what programs hold; without it any other figure would look like the biggest.
+pub(super) fn is_cut(stat: &Keyed) -> bool {
+    !["anon", "rss"].iter().any(|key| stat.contains_key(*key))
+}
+
 /// A group's memory by kind, biggest first.
 pub(super) fn group_parts(stat: &Keyed) -> Vec<Part> {
+    if is_cut(stat) {
+        return Vec::new();
+    }
     let parts = GROUP_PARTS
         .iter()
         .filter_map(|(key, name)| Some(request::part(name, Bytes(*stat.get(*key)?))));

@@ -249,7 +249,7 @@ impl Judge<'_> {
             };
         };
         let min = self.floor(min);
-        let reserve = zone.reserve_bytes.unwrap_or_default();
+        let is_lower = rank(&zone.name) < rank(self.request.highest_zone);
         let usable = zone.free_bytes - off_limits;
         if zone.free_bytes <= min {
             return Answer::BelowMin;
@@ -257,11 +257,18 @@ impl Judge<'_> {
         if usable <= min {
             return Answer::OtherKinds;
         }
+        let reserve = match zone.reserve_bytes {
+            Some(reserve) => reserve,
+            None if is_lower => return Answer::Unknown,
+            None => Bytes::ZERO,
+        };
         if usable <= min + reserve {
             return Answer::Reserved;
         }
-        if zone.fitting_pieces == Some(0) {
-            return Answer::Fragmented;
+        match zone.fitting_pieces {
+            Some(0) => return Answer::Fragmented,
+            None if self.request.order > Some(0) => return Answer::Unknown,
+            _ => {}
         }
         match zone.high_bytes {
             Some(high) if usable <= high + reserve => Answer::BelowHigh,
@@ -322,30 +329,33 @@ impl Judge<'_> {
             .map_or(0, u64::ilog2)
     }
 
+    /// Of a list that is cut at least so many; that there are none it can't tell.
     fn fitting(&self, order: u32) -> Option<u64> {
         let blocks = &self.zone.blocks;
         let fitting = blocks
             .iter()
             .filter(|blocks| self.order_of(blocks) >= order && self.may_have(blocks));
-        (!blocks.is_empty()).then(|| {
-            fitting
-                .map(|blocks| blocks.count)
-                .fold(0, u64::saturating_add)
-        })
+        let count = fitting
+            .map(|blocks| blocks.count)
+            .fold(0, u64::saturating_add);
+        (!blocks.is_empty() && (count > 0 || !self.zone.blocks_are_cut)).then_some(count)
     }
 
     fn largest(&self) -> Option<Bytes> {
-        let largest = self.zone.blocks.iter().rfind(|blocks| blocks.count > 0);
+        let mut blocks = self.all_blocks()?.iter();
+        let largest = blocks.rfind(|blocks| blocks.count > 0);
         largest.map(|blocks| Bytes::from_kib(blocks.kb))
+    }
+
+    fn all_blocks(&self) -> Option<&[report::Blocks]> {
+        let blocks = &self.zone.blocks;
+        (!blocks.is_empty() && !self.zone.blocks_are_cut).then_some(blocks)
     }
 
     /// `(free pages, free pieces, free pages in pieces of this order and above)`, of any kind, as the kernel's indices count.
     fn pieces(&self, order: u32) -> Option<(f64, f64, f64)> {
-        if self.zone.blocks.is_empty() {
-            return None;
-        }
         let (mut pages, mut pieces, mut suitable) = (0.0, 0.0, 0.0);
-        for blocks in &self.zone.blocks {
+        for blocks in self.all_blocks()? {
             let in_one = (1u64 << self.order_of(blocks).min(40)) as f64;
             let count = blocks.count as f64;
             pages += count * in_one;

@@ -194,8 +194,14 @@ fn buddy(report: &mut Report, text: &[u8]) -> bool {
     if blocks.is_empty() {
         return false;
     }
+    let listed = blocks
+        .iter()
+        .map(|blocks| blocks.kb.saturating_mul(blocks.count))
+        .fold(0, u64::saturating_add);
+    let sum = after(text, b"= ").and_then(leading_number);
     if let Some(zone) = zone_at(report, place) {
         zone.blocks = blocks;
+        zone.blocks_are_cut = sum.is_none_or(|(kb, _)| kb != listed);
     }
     true
 }
