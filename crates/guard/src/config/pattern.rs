@@ -1,0 +1,57 @@
+//! Names with `*` in them, which stands for any characters, `/` included.
+
+use serde::Deserialize;
+
+/// A pattern.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Whether a name matches.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        let mut pieces = self.0.split('*');
+        let first = pieces.next().unwrap_or_default();
+        let Some(mut rest) = name.strip_prefix(first) else {
+            return false;
+        };
+        let Some(last) = pieces.next_back() else {
+            return rest.is_empty(); // no star at all
+        };
+        for piece in pieces {
+            let Some((_, behind)) = rest.split_once(piece) else {
+                return false;
+            };
+            rest = behind;
+        }
+        rest.ends_with(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars() {
+        let table = [
+            ("/a/b", "/a/b", true),
+            ("/a/b", "/a/bc", false),
+            ("/a/*", "/a/b/c", true),
+            ("/a/*", "/a", false),
+            ("*/agents/*.scope", "/user.slice/agents/x.scope", true),
+            ("*/agents/*.scope", "/user.slice/agents/x.service", false),
+            ("*", "", true),
+            ("a*a", "a", false),
+            ("", "", true),
+        ];
+        for (pattern, name, expected) in table {
+            assert_eq!(
+                Pattern(pattern.to_owned()).is(name),
+                expected,
+                "{pattern} {name}"
+            );
+        }
+    }
+}

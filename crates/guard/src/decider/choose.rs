@@ -1,0 +1,242 @@
+//! Who goes down the ladder, and by which rung.
+
+use super::act::{Act, PassedOver, RUNNERS_UP, Reason, RunnerUp, Score, Whom, WhyNot};
+use super::known::Known;
+use super::level::Level;
+use super::rungs::Scene;
+use super::{State, is_slow};
+use crate::config::Rung;
+use crate::observation::{Cause, Deed, Observation, Workload};
+use plimsoll_units::Bytes;
+
+/// In which order rungs are taken when work may be hurt: what stops the growth comes first, for it costs nothing but time.
+const DIRE: [Rung; 7] = [
+    Rung::Freeze,
+    Rung::PageOut,
+    Rung::Park,
+    Rung::Reclaim,
+    Rung::Checkpoint,
+    Rung::Stop,
+    Rung::Kill,
+];
+
+/// And when nobody may be hurt.
+const PRESSED: [Rung; 4] = [Rung::Reclaim, Rung::PageOut, Rung::Park, Rung::Checkpoint];
+
+/// It has to have been dire for so long before work is lost: a look at what the gentler acts brought.
+const LOSS_AFTER_MS: u64 = 500;
+
+/// While it is dire, acts follow each other faster.
+const DIRE_SETTLE_MS: u64 = 200;
+
+/// The next step down, if there is one.
+pub(super) fn down(
+    state: &State,
+    scene: &Scene<'_>,
+    seen: &Observation,
+    reason: &Reason,
+) -> Option<Act> {
+    let settle = match scene.level {
+        Level::Dire => scene.policy.pace.settle.0.min(DIRE_SETTLE_MS),
+        _ => scene.policy.pace.settle.0,
+    };
+    if state
+        .acted_ms
+        .is_some_and(|then| scene.at_ms.saturating_sub(then) < settle)
+    {
+        return None;
+    }
+    let order = match scene.level {
+        Level::Dire => DIRE.as_slice(),
+        _ => PRESSED.as_slice(),
+    };
+    let hoped_for = state.hoped_for(scene.at_ms);
+    let enough_is_under_way = hoped_for > Bytes::ZERO && hoped_for >= reason.need_bytes;
+    let gentle = order.iter().filter(|rung| !rung.loses_work());
+    for rung in gentle {
+        if is_slow(Deed::Rung(*rung)) && (enough_is_under_way || !state.has_a_hand()) {
+            continue;
+        }
+        if let Some(act) = by(state, scene, seen, reason, *rung) {
+            return Some(act);
+        }
+    }
+    if scene.level < Level::Dire || hoped_for > Bytes::ZERO {
+        return None;
+    }
+    if state.course.dire_for_ms(scene.at_ms) < LOSS_AFTER_MS {
+        return None;
+    }
+    let harsh = Scene {
+        nothing_gentler: true,
+        ..*scene
+    };
+    let losing = order.iter().filter(|rung| rung.loses_work());
+    let act = losing.into_iter().find_map(|rung| {
+        let hand = !is_slow(Deed::Rung(*rung)) || state.has_a_hand();
+        hand.then(|| by(state, &harsh, seen, reason, *rung))?
+    });
+    act.or_else(|| refusal(state, scene, reason))
+}
+
+/// Something should be done and nothing can: that is said, and not too often.
+fn refusal(state: &State, scene: &Scene<'_>, reason: &Reason) -> Option<Act> {
+    let retry = scene.policy.pace.retry.0;
+    let waits = state.flights.iter().any(Option::is_some)
+        || state
+            .refused_ms
+            .is_some_and(|then| scene.at_ms.saturating_sub(then) < retry)
+        || state
+            .acted_ms
+            .is_some_and(|then| scene.at_ms.saturating_sub(then) < retry.min(5000));
+    (!waits).then_some(Act {
+        at_ms: scene.at_ms,
+        whom: None,
+        reason: *reason,
+    })
+}
+
+/// A workload for which a rung is the next to be taken.
+#[derive(Clone, Copy)]
+struct Candidate<'w> {
+    workload: &'w Workload,
+    known: &'w Known,
+    score: Score,
+    expected: Bytes,
+}
+
+/// The best for a rung, with who else there was.
+fn by(
+    state: &State,
+    scene: &Scene<'_>,
+    seen: &Observation,
+    reason: &Reason,
+    rung: Rung,
+) -> Option<Act> {
+    let mut best: [Option<Candidate<'_>>; RUNNERS_UP + 1] = [None; RUNNERS_UP + 1];
+    for (place, workload) in seen.workloads.iter().enumerate() {
+        let candidate = candidate(state, scene, workload, place, rung);
+        let Some(candidate) = candidate else { continue };
+        let behind = |other: &Option<Candidate<'_>>| {
+            other
+                .as_ref()
+                .is_none_or(|other| candidate.score.goes_before(&other.score))
+        };
+        if let Some(tail) = best
+            .iter()
+            .position(behind)
+            .and_then(|at| best.get_mut(at..))
+        {
+            tail.rotate_right(1);
+            if let Some(slot) = tail.first_mut() {
+                *slot = Some(candidate);
+            }
+        }
+    }
+    let [chosen, others @ ..] = best;
+    let chosen = chosen?;
+    let mut reason = *reason;
+    reason.runners_up = others.map(|other| {
+        other.map(|other| RunnerUp {
+            name: other.workload.name,
+            rung,
+            standing: other.score,
+        })
+    });
+    reason.passed_over = passed_over(scene, &chosen, rung);
+    let rule = chosen.known.rule;
+    Some(Act {
+        at_ms: scene.at_ms,
+        whom: Some(Whom {
+            id: chosen.workload.id,
+            name: chosen.workload.name,
+            deed: Deed::Rung(rung),
+            cause: Cause::Pressure,
+            extent: scene
+                .policy
+                .rule(rule)
+                .map(|rule| rule.kill)
+                .unwrap_or_default(),
+            rule,
+            standing: chosen.score,
+            expected_bytes: chosen.expected,
+        }),
+        reason,
+    })
+}
+
+/// A workload, if this rung is the gentlest of its ladder that can be taken with it now.
+fn candidate<'w>(
+    state: &'w State,
+    scene: &Scene<'_>,
+    workload: &'w Workload,
+    place: usize,
+    rung: Rung,
+) -> Option<Candidate<'w>> {
+    if state.is_busy(workload.id) {
+        return None;
+    }
+    let known = state.known.get(workload.id, place)?;
+    let ladder = scene.policy.ladder(known.rule);
+    let mut possible = ladder
+        .iter()
+        .filter(|rung| scene.weigh(workload, known, **rung).is_ok());
+    if possible.next() != Some(&rung) {
+        return None;
+    }
+    Some(Candidate {
+        workload,
+        known,
+        score: scene.score(workload, known, rung),
+        expected: scene.weigh(workload, known, rung).ok()?,
+    })
+}
+
+fn passed_over(
+    scene: &Scene<'_>,
+    chosen: &Candidate<'_>,
+    rung: Rung,
+) -> [Option<PassedOver>; Rung::ALL.len()] {
+    let ladder = scene.policy.ladder(chosen.known.rule);
+    let before = |other: &Rung| ladder.contains(other) && *other != rung;
+    Rung::ALL.map(|other| {
+        let weighed = before(&other).then(|| scene.weigh(chosen.workload, chosen.known, other))?;
+        let because = weighed.err().unwrap_or(WhyNot::GentlerComesFirst);
+        Some(PassedOver {
+            rung: other,
+            because,
+        })
+    })
+}
+
+/// One that has been idle for as long as its rule says.
+pub(super) fn idle(
+    state: &State,
+    scene: &Scene<'_>,
+    seen: &Observation,
+    reason: &Reason,
+) -> Option<Act> {
+    if !state.has_a_hand() || scene.level == Level::Dire {
+        return None;
+    }
+    let due = |(place, workload): (usize, &Workload)| {
+        let known = state.known.get(workload.id, place)?;
+        let leaves = scene.is_due_for_idleness(workload, known)?;
+        (!state.is_busy(workload.id)).then_some((*workload, *known, leaves))
+    };
+    let (workload, known, leaves) = seen.workloads.iter().enumerate().find_map(due)?;
+    Some(Act {
+        at_ms: scene.at_ms,
+        whom: Some(Whom {
+            id: workload.id,
+            name: workload.name,
+            deed: Deed::Rung(Rung::Park),
+            cause: Cause::Idle,
+            extent: Default::default(),
+            rule: known.rule,
+            standing: scene.score(&workload, &known, Rung::Park),
+            expected_bytes: leaves,
+        }),
+        reason: *reason,
+    })
+}

@@ -1,0 +1,229 @@
+//! What is remembered of a workload from one moment to the next: how it grows, since when it is idle, what was tried.
+
+use super::act::WhyNot;
+use crate::config::{Policy, Rung};
+use crate::observation::{Deed, Ended, Id, Observation, Outcome, Standing, Workload};
+use plimsoll_units::Bytes;
+
+/// The most workloads that are known at a time; of more, those that come first are.
+pub const MOST_WORKLOADS: usize = 256;
+
+/// Of a thousand parts of a processor's time: who uses less than this is idle. Event loops and runtimes tick.
+const BUSY_PERMILLE: u64 = 10;
+
+/// What it held this long ago, roughly, is what it had before it grew.
+const MEMORY_MS: u64 = 30_000;
+
+/// How often one may come back and have to be taken down again, before freezing it counts as tried.
+const MOST_RETURNS: u8 = 3;
+/// Within which time.
+const RETURNS_MS: u64 = 600_000;
+
+/// What is remembered of one workload.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    pub(super) id: Id,
+    /// Its rule, by place.
+    pub(super) rule: Option<usize>,
+    /// When it was seen last.
+    seen_ms: u64,
+    /// When it last was busy, or first seen.
+    busy_ms: u64,
+    cpu_us: u64,
+    held: Bytes,
+    /// What it held before, followed slowly.
+    before: Bytes,
+    /// How much more it gets in a second.
+    pub(super) growth: Bytes,
+    /// When a rung was tried last.
+    tried_ms: [Option<u64>; Rung::ALL.len()],
+    /// Which rungs can't be taken with it.
+    refused: [bool; Rung::ALL.len()],
+    /// When it began to stand still in memory.
+    pub(super) frozen_ms: Option<u64>,
+    /// How often it came back lately, and since when that is counted.
+    returns: u8,
+    returns_from_ms: u64,
+    /// When it was taken down last.
+    down_ms: u64,
+    /// What it had when it was taken down: what it will want when it comes back.
+    pub(super) wants: Bytes,
+}
+
+/// What it holds that can't be dropped, wherever it is.
+pub(super) fn held(workload: &Workload) -> Bytes {
+    workload.anon_bytes + workload.swap_bytes
+}
+
+impl Known {
+    fn new(policy: &Policy, workload: &Workload, at_ms: u64) -> Self {
+        Self {
+            id: workload.id,
+            rule: policy.rule_for(workload.name.as_str()),
+            seen_ms: at_ms,
+            busy_ms: at_ms,
+            cpu_us: workload.cpu_us,
+            held: held(workload),
+            before: held(workload),
+            wants: held(workload),
+            ..Self::default()
+        }
+    }
+
+    fn learn(&mut self, workload: &Workload, at_ms: u64) {
+        let ms = at_ms.saturating_sub(self.seen_ms);
+        if ms == 0 {
+            return;
+        }
+        let used_us = workload.cpu_us.saturating_sub(self.cpu_us);
+        if used_us.checked_div(ms).unwrap_or(0) >= BUSY_PERMILLE {
+            self.busy_ms = at_ms;
+        }
+        let now = held(workload);
+        if workload.standing == Standing::Running {
+            let grown = (now - self.held).get().saturating_mul(1000);
+            let rate = grown.checked_div(ms).unwrap_or(0);
+            // A rate halves within a second or so; a new one counts at once.
+            let kept = self
+                .growth
+                .get()
+                .saturating_mul(1000_u64.saturating_sub(ms.min(500)))
+                / 1000;
+            self.growth = Bytes(rate.max(kept));
+            self.before = towards(self.before, now, ms);
+            self.wants = now;
+        }
+        match workload.standing {
+            Standing::Frozen => _ = self.frozen_ms.get_or_insert(at_ms),
+            _ => self.frozen_ms = None,
+        }
+        self.cpu_us = workload.cpu_us;
+        self.held = now;
+        self.seen_ms = at_ms;
+    }
+
+    /// How long it has been idle.
+    pub(super) fn idle_ms(&self, at_ms: u64) -> u64 {
+        at_ms.saturating_sub(self.busy_ms)
+    }
+
+    /// What it got lately.
+    pub(super) fn grown(&self) -> Bytes {
+        self.held - self.before
+    }
+
+    pub(super) fn try_now(&mut self, rung: Rung, at_ms: u64) {
+        if let Some(tried) = self.tried_ms.get_mut(rung.place()) {
+            *tried = Some(at_ms);
+        }
+        if matches!(rung, Rung::Freeze | Rung::Park) {
+            self.down_ms = at_ms;
+        }
+    }
+
+    /// Notes that it comes back.
+    pub(super) fn come_back(&mut self, at_ms: u64) {
+        if at_ms.saturating_sub(self.returns_from_ms) > RETURNS_MS {
+            (self.returns, self.returns_from_ms) = (0, at_ms);
+        }
+        self.returns = self.returns.saturating_add(1);
+    }
+
+    /// When it may come back: the more often it had to be taken down again, the later.
+    pub(super) fn may_return_at_ms(&self, first_wait_ms: u64) -> u64 {
+        let doubled = 1_u64 << self.returns.min(8);
+        self.down_ms
+            .saturating_add(first_wait_ms.saturating_mul(doubled))
+    }
+
+    /// Why a rung is not tried now because of what became of it before.
+    pub(super) fn why_not(&self, rung: Rung, at_ms: u64, retry_ms: u64) -> Option<WhyNot> {
+        if self.refused.get(rung.place()).copied().unwrap_or(false) {
+            return Some(WhyNot::Refused);
+        }
+        if rung == Rung::Freeze {
+            return (self.returns >= MOST_RETURNS).then_some(WhyNot::TriedBefore);
+        }
+        let tried = self.tried_ms.get(rung.place()).copied().flatten()?;
+        (at_ms.saturating_sub(tried) < retry_ms).then_some(WhyNot::TriedBefore)
+    }
+
+    /// Whether a rung was tried so recently.
+    pub(super) fn tried_within(&self, rung: Rung, at_ms: u64, ms: u64) -> bool {
+        let tried = self.tried_ms.get(rung.place()).copied().flatten();
+        tried.is_some_and(|tried| at_ms.saturating_sub(tried) < ms)
+    }
+
+    fn hear(&mut self, outcome: &Outcome) {
+        let Deed::Rung(rung) = outcome.of else { return };
+        match outcome.ended {
+            Ended::Refused => {
+                if let Some(refused) = self.refused.get_mut(rung.place()) {
+                    *refused = true;
+                }
+            }
+            // It can be done again as soon as it is wanted again.
+            Ended::Done if rung == Rung::Park => {
+                if let Some(tried) = self.tried_ms.get_mut(rung.place()) {
+                    *tried = None;
+                }
+            }
+            Ended::Done | Ended::Failed | Ended::Overdue => {}
+        }
+    }
+}
+
+/// Follows a value, so that after [`MEMORY_MS`] most of the way is gone.
+fn towards(from: Bytes, to: Bytes, ms: u64) -> Bytes {
+    let part = |way: Bytes| {
+        let gone = u128::from(way.get()) * u128::from(ms.min(MEMORY_MS)) / u128::from(MEMORY_MS);
+        Bytes(u64::try_from(gone).unwrap_or(u64::MAX))
+    };
+    if to >= from {
+        from + part(to - from)
+    } else {
+        from - part(from - to)
+    }
+}
+
+/// All that are known.
+#[derive(Debug)]
+pub(super) struct AllKnown(Vec<Known>);
+
+impl AllKnown {
+    pub(super) fn new() -> Self {
+        Self(Vec::with_capacity(MOST_WORKLOADS))
+    }
+
+    /// Brings all forward to a moment, and forgets those that are gone.
+    pub(super) fn learn(&mut self, policy: &Policy, seen: &Observation) {
+        for (place, workload) in seen.workloads.iter().enumerate() {
+            if let Some(known) = self.find(workload.id, place) {
+                known.learn(workload, seen.at_ms);
+            } else if self.0.len() < MOST_WORKLOADS {
+                self.0.push(Known::new(policy, workload, seen.at_ms));
+            }
+        }
+        for outcome in &seen.outcomes {
+            if let Some(known) = self.find(outcome.id, 0) {
+                known.hear(outcome);
+            }
+        }
+        self.0.retain(|known| known.seen_ms == seen.at_ms);
+    }
+
+    /// One; most are where they were the last time.
+    pub(super) fn find(&mut self, id: Id, near: usize) -> Option<&mut Known> {
+        if self.0.get(near).is_some_and(|known| known.id == id) {
+            return self.0.get_mut(near);
+        }
+        self.0.iter_mut().find(|known| known.id == id)
+    }
+
+    pub(super) fn get(&self, id: Id, near: usize) -> Option<&Known> {
+        match self.0.get(near) {
+            Some(known) if known.id == id => Some(known),
+            _ => self.0.iter().find(|known| known.id == id),
+        }
+    }
+}
