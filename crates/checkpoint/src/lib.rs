@@ -12,6 +12,7 @@ mod error;
 mod fault_point;
 mod inet_address;
 mod ip_options;
+mod ip_packet;
 mod namespace;
 mod obstacle;
 mod packet_options;

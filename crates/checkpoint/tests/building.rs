@@ -1,11 +1,10 @@
 //! Sets that build on others, and packed ones: smaller, and restored to the same.
 
-use crate::tree::{Tree, restore};
+use crate::tree::{PATIENCE, Tree, restore};
 use plimsoll_checkpoint::{After, Dump, Options, Place};
 use plimsoll_proc::Root;
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 use std::path::Path;
-use std::time::Duration;
 
 /// Holds 8 MiB that stay, and changes a little each turn; shared memory, too.
 const CHANGES: &str = r#"
@@ -31,7 +30,7 @@ fn dump(tree: &mut Tree, images: &Path, after: After, parent: Option<&Path>, pac
         parent,
         pack,
         after,
-        timeout: Duration::from_secs(5),
+        timeout: PATIENCE,
         options: Options::default(),
     };
     let dumped = dump.run().unwrap();
@@ -60,6 +59,7 @@ fn goes_on(tree: &Tree, images: &Path) {
 #[test]
 fn a_set_holds_what_has_changed_since_its_parent() {
     need!(Root, Program("python3"));
+    apart!();
     let mut tree = Tree::start(CHANGES);
     let dir = tree.dir.path().to_owned();
     let [first, second, third] = ["first", "second", "third"].map(|name| dir.join(name));
@@ -77,6 +77,7 @@ fn a_set_holds_what_has_changed_since_its_parent() {
 #[test]
 fn packed_pages_are_restored_and_fewer() {
     need!(Root, Program("python3"));
+    apart!();
     let mut tree = Tree::start(CHANGES);
     let dir = tree.dir.path().to_owned();
     let [raw, packed] = ["raw", "packed"].map(|name| dir.join(name));

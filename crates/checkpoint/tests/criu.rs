@@ -5,7 +5,7 @@
 use crate::going_on::{FAMILY, HOLDS};
 use crate::tree::Tree;
 use plimsoll_checkpoint::After;
-use plimsoll_testkit::{criu, need};
+use plimsoll_testkit::{apart, criu, need};
 use rustix::process::WaitOptions;
 use std::process::Command;
 use std::time::Duration;
@@ -115,6 +115,7 @@ fn goes_on(what: &str, tree: &Tree, said: usize) {
 #[test]
 fn criu_restores_what_we_checkpoint() {
     need!(Root, Criu, Program("python3"));
+    apart!();
     // Who has ended, and what CRIU starts and leaves, is ours to wait for.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
     for (what, program) in PROGRAMS {
@@ -130,6 +131,7 @@ fn criu_restores_what_we_checkpoint() {
 #[test]
 fn we_restore_what_criu_dumps() {
     need!(Root, Criu, Program("python3"));
+    apart!();
     for (what, program) in PROGRAMS {
         let mut tree = Tree::start(program);
         std::fs::create_dir(tree.images()).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::tree::{Tree, restore};
 use plimsoll_checkpoint::{After, Error};
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 
 const COUNTS: &str =
     "import time\nturn = 0\nwhile True:\n    turn += 1\n    print(turn)\n    time.sleep(0.01)\n";
@@ -10,6 +10,7 @@ const COUNTS: &str =
 #[test]
 fn a_pid_that_is_taken_is_refused_and_its_owner_runs_on() {
     need!(Root, Program("python3"));
+    apart!();
     let mut tree = Tree::start(COUNTS);
     tree.dump(After::Run).unwrap();
     assert!(matches!(tree.restore(), Err(Error::Refused(_))));
@@ -20,6 +21,7 @@ fn a_pid_that_is_taken_is_refused_and_its_owner_runs_on() {
 #[test]
 fn a_directory_that_exists_is_left_alone() {
     need!(Root, Program("python3"));
+    apart!();
     let mut tree = Tree::start(COUNTS);
     std::fs::create_dir(tree.images()).unwrap();
     assert!(tree.dump(After::End).is_err());
@@ -32,6 +34,7 @@ fn a_directory_that_exists_is_left_alone() {
 #[test]
 fn images_that_are_cut_leave_no_process() {
     need!(Root, Program("python3"));
+    apart!();
     let mut tree = Tree::start(COUNTS);
     tree.dump(After::End).unwrap();
     let pages = std::fs::OpenOptions::new()

@@ -1,7 +1,7 @@
 //! Kinds of open files beside the plain.
 
 use crate::tree::every_kind_comes_back;
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 
 /// A file that never had a name, symbolic links with and without a name, a namespace, an epoll that was told of files by
 /// numbers that are closed or others' by now, pidfds of a process that is gone, and a child with the same descriptor table.
@@ -51,5 +51,6 @@ while True:
 #[test]
 fn every_kind_of_file_comes_back() {
     need!(Root, Program("python3"));
+    apart!();
     every_kind_comes_back(KINDS);
 }

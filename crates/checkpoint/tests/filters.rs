@@ -2,7 +2,7 @@
 
 use crate::tree::Tree;
 use plimsoll_checkpoint::After;
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 
 /// The first thread is denied one call, the second two; what they are denied is told by an error of their own.
 const DENIED: &str = r#"
@@ -39,6 +39,7 @@ while True:
 #[test]
 fn filters_hold() {
     need!(Root, Program("python3"));
+    apart!();
     let mut tree = Tree::start(DENIED);
     tree.dump(After::Run).unwrap();
     std::fs::remove_dir_all(tree.images()).unwrap();

@@ -1,7 +1,7 @@
 //! Kinds of memory beside the plain.
 
 use crate::tree::every_kind_comes_back;
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 
 /// Four pages of which two are guard pages (Linux 6.13; before, none is), the object of a shared mapping whose size is not
 /// that of the mapping, and memory that children are not born with.
@@ -40,5 +40,6 @@ while True:
 #[test]
 fn every_kind_of_memory_comes_back() {
     need!(Root, Program("python3"));
+    apart!();
     every_kind_comes_back(KINDS);
 }

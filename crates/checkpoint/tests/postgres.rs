@@ -2,7 +2,7 @@
 
 use crate::tree::Tree;
 use plimsoll_checkpoint::After;
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 
 /// Each turn asks for the digest of a temporary table that only the open transaction sees, and adds a row to another.
 const CLUSTER: &str = r#"
@@ -46,6 +46,7 @@ fn a_cluster_with_an_open_transaction_goes_on() {
         Program("psql"),
         Program("pg_isready")
     );
+    apart!();
     let mut tree = Tree::start(CLUSTER);
     let dumped = tree.dump(After::End).unwrap();
     assert!(dumped.processes > 4, "{dumped:?}");

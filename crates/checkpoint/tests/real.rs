@@ -2,7 +2,7 @@
 
 use crate::tree::Tree;
 use plimsoll_checkpoint::After;
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 
 /// A server that counts, with a client that counts with it.
 const REDIS: &str = r#"
@@ -79,11 +79,13 @@ fn goes_on(script: &str, processes: usize) {
 #[test]
 fn redis_and_its_clients_go_on() {
     need!(Root, Nftables, Program("python3"), Program("redis-server"));
+    apart!();
     goes_on(REDIS, 2);
 }
 
 #[test]
 fn nginx_serves_whom_it_served_and_others() {
     need!(Root, Nftables, Program("python3"), Program("nginx"));
+    apart!();
     goes_on(NGINX, 4);
 }

@@ -5,7 +5,7 @@
 
 use crate::tree::Tree;
 use plimsoll_checkpoint::After;
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 use std::io::{Read, Write};
 
 /// Two rounds: what was restored can be checkpointed again.
@@ -48,6 +48,7 @@ while True:
 #[test]
 fn numpy_with_threads() {
     need!(Root, Numpy);
+    apart!();
     drop(two_rounds(Tree::start(NUMPY)));
 }
 
@@ -86,6 +87,7 @@ public class Turns {
 #[test]
 fn a_jvm() {
     need!(Root, Program("java"), Program("javac"));
+    apart!();
     let source = tempfile::tempdir().unwrap();
     let file = source.path().join("Turns.java");
     std::fs::write(&file, JAVA).unwrap();
@@ -117,6 +119,7 @@ server.listen(0, "127.0.0.1", async () => {
 #[test]
 fn node() {
     need!(Root, Program("node"));
+    apart!();
     let tree = Tree::start_program(&["node", "-e", NODE], |_| {});
     let port = std::fs::read_to_string(tree.dir.path().join("port")).unwrap();
     let tree = two_rounds(tree);

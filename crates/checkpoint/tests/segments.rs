@@ -3,7 +3,7 @@
 use crate::tree::Tree;
 use plimsoll_checkpoint::{After, Error};
 use plimsoll_sys::sysv_shm;
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 
 /// A parent and a child share a segment with a key, and one that goes with them; both count in both.
 const SHARES: &str = r#"
@@ -43,6 +43,7 @@ impl Drop for Goes {
 #[test]
 fn segments_come_back_whether_they_are_still_there_or_not() {
     need!(Root, Program("python3"));
+    apart!();
     for lost in [false, true] {
         let mut tree = Tree::start(SHARES);
         let kept: i32 = tree.says()[0].parse().unwrap();
@@ -65,6 +66,7 @@ fn segments_come_back_whether_they_are_still_there_or_not() {
 #[test]
 fn a_segment_that_others_have_attached_is_refused() {
     need!(Root, Program("python3"));
+    apart!();
     let tree = Tree::start(SHARES);
     let _goes = Goes(tree.says()[0].parse().unwrap());
     let pid = tree.pid;

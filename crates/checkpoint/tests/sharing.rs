@@ -4,7 +4,7 @@ use crate::tree::Tree;
 use plimsoll_checkpoint::After;
 use plimsoll_sys::Span;
 use plimsoll_sys::pagemap::Pagemap;
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 use plimsoll_units::PageSize;
 
 /// 64 pages: the child has written every fourth since, has given up the last eight, and both check all of them.
@@ -35,6 +35,7 @@ while True:
 #[test]
 fn pages_shared_by_fork_are_shared_again() {
     need!(Root, Program("python3"));
+    apart!();
     let mut tree = Tree::start(FAMILY);
     let said = tree.says();
     let numbers: Vec<u64> = said[0]

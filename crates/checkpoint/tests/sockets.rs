@@ -3,7 +3,7 @@
 use crate::killed::start;
 use crate::tree::Tree;
 use plimsoll_checkpoint::{After, Error, Options};
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
@@ -66,6 +66,7 @@ fn hears_nothing(us: &TcpStream) -> bool {
 #[test]
 fn a_peer_outside_hears_nothing_and_loses_nothing() {
     need!(Root, Nftables, Program("python3"));
+    apart!();
     let (mut tree, mut us) = with_us();
     assert_eq!(echoed(&mut us, b"before"), b"before");
     tree.dump_with(After::End, ESTABLISHED).unwrap();
@@ -90,6 +91,7 @@ fn a_peer_outside_hears_nothing_and_loses_nothing() {
 #[test]
 fn one_that_is_left_running_keeps_its_connection() {
     need!(Root, Nftables, Program("python3"));
+    apart!();
     let (mut tree, mut us) = with_us();
     tree.dump_with(After::Run, ESTABLISHED).unwrap();
     assert!(tree.is_alive());
@@ -99,6 +101,7 @@ fn one_that_is_left_running_keeps_its_connection() {
 #[test]
 fn whoever_is_killed_over_a_connection_leaves_it_open() {
     need!(Root, Nftables, Program("python3"));
+    apart!();
     let (tree, mut us) = with_us();
     for step in ["stopped", "looked", "written", "durable", "complete"] {
         let ended = start("dump", tree.pid, &tree.images(), step)
@@ -112,6 +115,7 @@ fn whoever_is_killed_over_a_connection_leaves_it_open() {
 #[test]
 fn a_connection_with_one_outside_is_refused_unless_it_is_allowed() {
     need!(Root, Program("python3"));
+    apart!();
     let (mut tree, mut us) = with_us();
     let Err(Error::Refused(obstacles)) = tree.dump(After::End) else {
         panic!("it was not refused");
@@ -121,7 +125,7 @@ fn a_connection_with_one_outside_is_refused_unless_it_is_allowed() {
 }
 
 /// Both ends of connections in one tree: one that talks, one that is half closed with something left to read, a listener that
-/// goes on taking clients, and a UDP pair.
+/// goes on taking clients, a UDP socket that talks to itself, and one in which datagrams wait.
 const INSIDE: &str = r#"
 import os, select, socket
 listeners = []
@@ -135,6 +139,12 @@ for listener in listeners:
 one = socket.create_connection(listeners[0].getsockname()); other, _ = listeners[0].accept()
 one.sendall(b"the last"); one.shutdown(socket.SHUT_WR)
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(("127.0.0.1", 0)); udp.connect(udp.getsockname())
+anybodys = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); anybodys.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+anybodys.bind(("::", 0)); port = anybodys.getsockname()[1]; waits = []
+for family, host, seen in ((socket.AF_INET, "127.0.0.1", "::ffff:127.0.0.1"), (socket.AF_INET6, "::1", "::1")):
+    sender = socket.socket(family, socket.SOCK_DGRAM); sender.bind((host, 0))
+    for message in (b"", b"odd", os.urandom(60000)):
+        sender.sendto(message, (host, port)); waits.append((message, seen, sender.getsockname()[1]))
 names = [s.getsockname() for pair in pairs for s in pair]
 parent, child = os.getpid(), os.fork()
 if child == 0:
@@ -152,6 +162,8 @@ while True:
     if os.path.exists("ask"):
         assert other.recv(100) == b"the last" and other.recv(100) == b"", "half closed"
         other.sendall(b"back"); other.shutdown(socket.SHUT_WR); assert one.recv(100) == b"back" and one.recv(1) == b"", "half closed"
+        for message, host, port in waits:
+            got, sender = anybodys.recvfrom(1 << 16); assert (got, *sender[:2]) == (message, host, port), "what waited"
         for listener in listeners:
             late = socket.socket(listener.family); late.connect(listener.getsockname()[:2])
             taken, _ = listener.accept(); late.close(); assert taken.recv(1) == b"", "listener"
@@ -161,6 +173,7 @@ while True:
 #[test]
 fn connections_inside_the_tree_go_on_without_being_asked_for() {
     need!(Root, Nftables, Program("python3"));
+    apart!();
     let mut tree = Tree::start(INSIDE);
     tree.dump(After::End).unwrap();
     let said = tree.says().len();
@@ -199,6 +212,7 @@ while True:
 #[test]
 fn sockets_without_a_file_keep_their_names_and_whoever_knows_them() {
     need!(Root, Program("python3"));
+    apart!();
     let mut tree = Tree::start(NAMELESS);
     tree.dump(After::End).unwrap();
     let said = tree.says().len();

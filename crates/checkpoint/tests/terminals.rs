@@ -2,7 +2,7 @@
 
 use crate::tree::Tree;
 use plimsoll_checkpoint::{After, Error};
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 
 /// Shows a terminal in which another process leads a session, and types into it.
 const SHOWS: &str = r#"
@@ -47,6 +47,7 @@ while True:
 #[test]
 fn a_session_goes_on_in_its_terminal() {
     need!(Root, Program("python3"));
+    apart!();
     let mut tree = Tree::start(SHOWS);
     assert_eq!(tree.dump(After::End).unwrap().processes, 3);
     let said = tree.says().len();
@@ -71,6 +72,7 @@ while True: time.sleep(1)
 #[test]
 fn what_waits_in_a_terminal_comes_along_and_stays_where_it_was() {
     need!(Root, Program("python3"));
+    apart!();
     for after in [After::Run, After::End] {
         let mut tree = Tree::start(WAITS);
         tree.dump(after).unwrap();
@@ -89,6 +91,7 @@ fn what_waits_in_a_terminal_comes_along_and_stays_where_it_was() {
 #[test]
 fn a_terminal_that_others_show_is_refused() {
     need!(Root, Program("python3"));
+    apart!();
     let shown = "import os, pty, time\n\
         pid, master = pty.fork()\n\
         if pid == 0:\n  print('ready')\n  time.sleep(1000)\n\

@@ -54,9 +54,11 @@ impl Tree {
         self.dir.path().join("images")
     }
 
+    /// What it has said, in whole lines: a line may be written in pieces.
     pub(crate) fn says(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.dir.path().join("says")).unwrap();
-        text.lines().map(str::to_owned).collect()
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(str::to_owned).collect()
     }
 
     /// Waits until it has said so many lines.
@@ -130,8 +132,13 @@ impl Tree {
     pub(crate) fn ends_when_asked(&self) {
         std::fs::write(self.dir.path().join("ask"), "").unwrap();
         let begun = Instant::now();
-        while self.dir.path().join("ask").exists() {
-            let waits = self.is_alive() && begun.elapsed() < PATIENCE;
+        loop {
+            // Asked first: it may end between the two, when it has answered.
+            let alive = self.is_alive();
+            if !self.dir.path().join("ask").exists() {
+                break;
+            }
+            let waits = alive && begun.elapsed() < PATIENCE;
             assert!(waits, "{:?}", self.says());
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -203,7 +210,7 @@ pub(crate) fn dump_with(
         parent: None,
         pack: false,
         after,
-        timeout: Duration::from_secs(5),
+        timeout: PATIENCE,
         options,
     }
     .run()

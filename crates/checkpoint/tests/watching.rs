@@ -2,7 +2,7 @@
 
 use crate::tree::Tree;
 use plimsoll_checkpoint::After;
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 
 /// Watches a directory, a file in it and one that is unlinked but open.
 const WATCHES: &str = r#"
@@ -37,6 +37,7 @@ while True: time.sleep(1)
 #[test]
 fn watches_go_on() {
     need!(Root, Program("python3"));
+    apart!();
     let mut tree = Tree::start(WATCHES);
     tree.dump(After::End).unwrap();
     tree.restore().unwrap();

@@ -1,7 +1,7 @@
 //! `checkpoint`, `restore` and the `criu` door, as people and CRIU's callers meet them.
 
 use crate::program::{json, plimsoll, run, transcript};
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -98,6 +98,7 @@ impl Drop for Counter {
 #[test]
 fn a_tree_is_written_down_and_started_again() {
     need!(Root);
+    apart!();
     let mut counter = Counter::start();
     let (pid, images) = (counter.pid.to_string(), counter.path("images"));
     let images = images.to_str().unwrap();
@@ -123,6 +124,7 @@ fn a_tree_is_written_down_and_started_again() {
 #[test]
 fn packed_and_built_upon() {
     need!(Root);
+    apart!();
     let mut counter = Counter::start();
     let pid = counter.pid.to_string();
     let (first, second) = (counter.path("first"), counter.path("second"));
@@ -147,6 +149,7 @@ fn packed_and_built_upon() {
 #[test]
 fn what_cannot_be_done_is_said_and_nothing_is_left() {
     need!(Root);
+    apart!();
     let counter = Counter::start();
     let (pid, there) = (counter.pid.to_string(), counter.path("there"));
     std::fs::create_dir(&there).unwrap();
@@ -172,6 +175,7 @@ fn what_cannot_be_done_is_said_and_nothing_is_left() {
 #[test]
 fn an_obstacle_is_named_with_its_remedy() {
     need!(Root, Program("python3"));
+    apart!();
     let script = "import os, pty, time\npid, master = pty.fork()\n\
         if pid == 0:\n  print('ready', flush=True); time.sleep(1000)\n\
         os.read(master, 1); print(pid, flush=True); time.sleep(1000)\n";
@@ -200,6 +204,7 @@ fn an_obstacle_is_named_with_its_remedy() {
 #[test]
 fn callers_of_criu_find_what_they_look_for() {
     need!(Root);
+    apart!();
     let mut counter = Counter::start();
     let criu = counter.path("criu");
     symlink(env!("CARGO_BIN_EXE_plimsoll"), &criu).unwrap();

@@ -4,7 +4,7 @@
 
 use crate::surgeon::{Theatre, Verb};
 use plimsoll_park::wake::{self, WakeOn, Watching};
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -219,6 +219,7 @@ fn a_line_wakes_who_reads_a_terminal() {
 #[test]
 fn a_connection_wakes_a_server_and_room_a_writer() {
     need!(Root, Userfaultfd, Program("python3"));
+    apart!();
     let theatre = Theatre::new();
     let server = "server = socket.create_server(('127.0.0.1', 0)); say(server.getsockname()[1]); server.accept(); say('woke'); time.sleep(60)";
     let mut sleeper = Sleeper::start(server, Stdio::null());

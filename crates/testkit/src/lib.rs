@@ -10,9 +10,11 @@
 //! # }
 //! ```
 //!
-//! A missing need skips the test loudly and is counted; it never passes for a success (see [`needs`]).
+//! A missing need skips the test loudly and is counted; it never passes for a success (see [`needs`]). One whose pids and
+//! ports nobody else may take says [`apart!`] next (see [`apart`]).
 //! This crate may use `units` and `sys` and nothing else of ours, so every other crate can test with it.
 
+pub mod apart;
 pub mod needs;
 pub mod own_group;
 mod probe;

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 
 /// How long a new task may take to get its number, and to come to its first stop.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Every thread and process that a task makes is born held, and dies with us.
 const OPTIONS: Options = Options::SYSGOOD

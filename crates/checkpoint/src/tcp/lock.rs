@@ -27,7 +27,7 @@ impl Lock {
     /// What stands in the way of nftables: `EPERM`, or `EPROTONOSUPPORT` and its like where the kernel has none.
     pub(crate) fn begin() -> Result<Self, Errno> {
         let mut netfilter = Netfilter::open()?;
-        let table = format!("plimsoll-{}", std::process::id());
+        let table = format!("plimsoll-{}", new_run_id());
         netfilter.transact(&make_table(&table, Life::Owned, MARK))?;
         Ok(Self { netfilter, table })
     }

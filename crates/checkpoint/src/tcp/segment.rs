@@ -1,9 +1,10 @@
-//! A TCP segment as a peer would send it to us: bytes, with their checksum (RFC 9293, section 3.1; RFC 1071).
+//! A TCP segment as a peer would send it to us: bytes, with their checksum (RFC 9293, section 3.1).
 //!
 //! What a socket has received beyond data, the end of the stream or the acknowledgement of its own end, can't be set: it must
 //! arrive. Such segments carry no data.
 
-use std::net::{IpAddr, SocketAddr};
+use crate::ip_packet::{content_checksum, packet};
+use std::net::SocketAddr;
 
 pub(crate) const FIN: u8 = 1;
 pub(crate) const ACK: u8 = 16;
@@ -39,7 +40,7 @@ impl Segment {
         for (byte, value) in header.iter_mut().zip(fields.concat()) {
             *byte = value;
         }
-        let sum = checksum(&[self.pseudo_header(), header.to_vec()].concat());
+        let sum = content_checksum(self.from.ip(), self.to.ip(), TCP, &header);
         let [high, low] = sum.to_be_bytes();
         if let Some(place) = header.get_mut(16..18) {
             place.copy_from_slice(&[high, low]);
@@ -49,56 +50,8 @@ impl Segment {
 
     /// The segment in an IP packet.
     pub(crate) fn packet(&self) -> Vec<u8> {
-        const HOPS: u8 = 64;
-        let header = self.header();
-        match (self.from.ip(), self.to.ip()) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => {
-                const LENGTH: u8 = 40;
-                let mut ip = vec![0x45, 0, 0, LENGTH, 0, 0, 0, 0, HOPS, TCP, 0, 0];
-                ip.extend(from.octets());
-                ip.extend(to.octets());
-                let [high, low] = checksum(&ip).to_be_bytes();
-                if let Some(place) = ip.get_mut(10..12) {
-                    place.copy_from_slice(&[high, low]);
-                }
-                [ip, header.to_vec()].concat()
-            }
-            (from, to) => {
-                let mut ip = vec![0x60, 0, 0, 0, 0, 20, TCP, HOPS];
-                ip.extend(octets(from));
-                ip.extend(octets(to));
-                [ip, header.to_vec()].concat()
-            }
-        }
+        packet(self.from.ip(), self.to.ip(), TCP, &self.header())
     }
-
-    fn pseudo_header(&self) -> Vec<u8> {
-        let mut bytes = octets(self.from.ip());
-        bytes.extend(octets(self.to.ip()));
-        bytes.extend([0, TCP, 0, 20]); // the sum does not care about the widths that IPv6 gives these
-        bytes
-    }
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
-/// The ones' complement of the ones' complement sum of all 16-bit words.
-fn checksum(bytes: &[u8]) -> u16 {
-    let (words, _) = bytes.as_chunks::<2>();
-    let sum: u64 = words
-        .iter()
-        .map(|word| u64::from(u16::from_be_bytes(*word)))
-        .sum();
-    let mut sum = sum;
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
@@ -123,20 +76,11 @@ mod tests {
             ("[::1]:80", "[fd00::2]:65535"),
         ] {
             let segment = segment(from, to);
-            let whole = [segment.pseudo_header(), segment.header().to_vec()].concat();
-            assert_eq!(checksum(&whole), 0);
+            let (from, to) = (segment.from.ip(), segment.to.ip());
+            assert_eq!(content_checksum(from, to, TCP, &segment.header()), 0);
         }
         let packet = segment("127.0.0.1:80", "10.1.2.3:40000").packet();
-        assert_eq!((packet.len(), checksum(&packet[..20])), (40, 0));
+        assert_eq!(packet.len(), 40);
         assert_eq!(segment("[::1]:80", "[::1]:81").packet().len(), 60);
-    }
-
-    #[test]
-    fn the_sum_is_the_one_of_the_rfc() {
-        // RFC 1071, section 3: the sum of these words is ddf2.
-        assert_eq!(
-            checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]),
-            !0xddf2
-        );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::running::Running;
 use super::{Client, directory, ten_rounds};
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,6 +29,7 @@ impl Client for Visitor {
 #[test]
 fn under_wrk() {
     need!(Root, Userfaultfd, Program("nginx"), Program("wrk"));
+    apart!();
     let dir = directory();
     let here = dir.path();
     std::fs::set_permissions(here, PermissionsExt::from_mode(0o755)).unwrap();

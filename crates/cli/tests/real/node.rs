@@ -3,7 +3,7 @@
 use super::running::Lines;
 use super::wakes::twenty_wakes;
 use super::{Client, fixture, ten_rounds};
-use plimsoll_testkit::need;
+use plimsoll_testkit::{apart, need};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -41,6 +41,7 @@ impl Client for Http {
 #[test]
 fn timers_and_a_server() {
     need!(Root, Userfaultfd, Program("node"));
+    apart!();
     let node = Lines::start(Command::new("node").arg(fixture("server.js")));
     let port = node.ready.strip_prefix("ready ").unwrap().parse().unwrap();
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

@@ -1,7 +1,7 @@
 //! IP sockets: TCP, UDP, ICMP and raw ones. Each is asked itself, as a duplicate in our process; only which ways of a UDP
 //! socket are shut down has to be asked of `sock_diag(7)`.
 
-use super::{Files, Open, entry, tcp, unknown};
+use super::{Files, Open, datagrams, entry, peek, tcp, unknown};
 use crate::error::Error;
 use crate::inet_address::{own, peer, unspecified, words};
 use crate::ip_options::{self, Kind};
@@ -75,6 +75,9 @@ pub(super) fn socket(files: &mut Files, open: &Open<'_>, id: u32) -> Result<File
             }
             let shut = files.datagram_shutdowns().map_err(failed)?.get(&ino);
             this.shutdown = Some(shutdown(shut.copied().unwrap_or(0)).into());
+            if datagrams::wait(open).map_err(failed)? {
+                peek::from_the_first(open, || datagrams::queue(files, open, id, own))?;
+            }
         }
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) | (libc::SOCK_RAW, _) => {}
         _ => return Err(unknown(open)),

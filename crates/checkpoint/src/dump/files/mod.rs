@@ -4,6 +4,7 @@
 //! nothing has to be executed in the target. Which of them are one and the same, the kernel says (`kcmp(2)`).
 //! Each kind of file has a module of its own with one function, from an [`Open`] file to its entry.
 
+mod datagrams;
 mod event;
 mod inet;
 mod locks;
@@ -12,6 +13,7 @@ mod namespace;
 mod netlink;
 mod notify;
 mod packet;
+mod peek;
 mod pipe;
 mod regular;
 mod sysv;

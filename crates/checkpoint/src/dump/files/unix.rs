@@ -1,7 +1,7 @@
 //! UNIX sockets: their names, peers and options from `sock_diag(7)`, what waits in them by peeking, open files in flight
 //! included.
 
-use super::{Files, Open, entry};
+use super::{Files, Open, entry, peek};
 use crate::error::Error;
 use crate::obstacle::Obstacle;
 use crate::socket_options;
@@ -134,7 +134,7 @@ pub(super) fn socket(files: &mut Files, open: &Open<'_>, id: u32) -> Result<File
         files.unix_peers.insert(ino, (told.peer, open.pid, open.fd));
     }
     if told.receives > 0 && told.state != LISTEN {
-        queue(files, open, id)?;
+        peek::from_the_first(open, || queue(files, open, id))?;
     }
     let (name, name_dir, deleted, file_perms) = name(open, &told);
     Ok(FileEntry {
@@ -213,17 +213,6 @@ fn name(open: &Open<'_>, told: &Told) -> Name {
 
 /// Everything that waits in a socket, left where it is.
 fn queue(files: &mut Files, open: &Open<'_>, id: u32) -> Result<(), Error> {
-    let failed = |errno: Errno| open.failed("read what waits in", errno);
-    let level = libc::SOL_SOCKET;
-    let before = socket::number(&open.file, level, libc::SO_PEEK_OFF).map_err(failed)?;
-    socket::set_number(&open.file, level, libc::SO_PEEK_OFF, 0).map_err(failed)?;
-    let peeked = peek_all(files, open, id);
-    let put_back = socket::set_number(&open.file, level, libc::SO_PEEK_OFF, before);
-    peeked?;
-    put_back.map_err(failed)
-}
-
-fn peek_all(files: &mut Files, open: &Open<'_>, id: u32) -> Result<(), Error> {
     let failed = |errno: Errno| open.failed("read what waits in", errno);
     let room = socket::number(&open.file, libc::SOL_SOCKET, libc::SO_SNDBUF).unwrap_or(0);
     let mut bytes = vec![0; usize::try_from(room).unwrap_or(0).max(256 << 10)];

@@ -1,11 +1,14 @@
 //! IP sockets: made, bound, listening, connected, with their options; what must not be set before all are there, last.
 
-use super::{Files, settle, shut, tcp};
+use super::{Files, raw, settle, shut, tcp};
 use crate::error::Error;
 use crate::inet_address::{own_of, peer_of};
 use crate::ip_options::{self, Kind};
+use crate::ip_packet::Datagram;
 use crate::socket_options;
+use crate::tcp::lock::plain;
 use crate::tcp::state::LISTEN;
+use crate::tcp::time_wait;
 use plimsoll_image::proto::{FileEntry, InetSkEntry};
 use plimsoll_sys::socket::set_number;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,7 +24,10 @@ pub(super) fn socket(files: &Files<'_>, entry: &FileEntry) -> Result<OwnedFd, Er
     let inconsistent = || Error::inconsistent(format!("file {} is no IP socket", entry.id));
     let this = entry.isk.as_ref().ok_or_else(inconsistent)?;
     let own = own_of(this).ok_or_else(inconsistent)?;
-    let failed = |errno: Errno| Error::file("make", format!("IP socket {}", this.ino), errno);
+    let failed = |errno: Errno| {
+        let name = format!("IP socket {} at {own}", this.ino);
+        Error::file("make", name, errno)
+    };
     let made = bare(this, shares_port(files, this)).map_err(failed)?;
     match peer_of(this) {
         Some(_) if is_tcp(this) && files.close_connections => {
@@ -96,10 +102,11 @@ fn name(
 ) -> Result<(), Errno> {
     let at_device = |address| scoped(socket.as_fd(), this, address);
     if own.port() != 0 {
-        bind_anyhow(socket, this, at_device(own)?)?;
+        let own = at_device(own)?;
+        at_free_port(this, own, || bind_anyhow(socket, this, own))?;
     }
     if this.state == LISTEN {
-        listen(socket, this.backlog.cast_signed())?;
+        at_free_port(this, own, || listen(socket, this.backlog.cast_signed()))?;
     }
     if let Some(peer) = peer {
         connect(socket, &at_device(peer)?)?;
@@ -107,6 +114,21 @@ fn name(
     match shut::ways(this.shutdown) {
         Some(how) => shut(socket, how),
         None => Ok(()),
+    }
+}
+
+/// Takes a port, also where only what is left of connections has it that its owner had closed.
+fn at_free_port(
+    this: &InetSkEntry,
+    own: SocketAddr,
+    take: impl Fn() -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    match take() {
+        Err(Errno::ADDRINUSE) if is_tcp(this) => {
+            let _ = time_wait::end_all(own.port()); // or somebody else has it, as is told next
+            take()
+        }
+        taken => taken,
     }
 }
 
@@ -163,6 +185,27 @@ pub(super) fn finish(files: &mut Files<'_>) -> Result<(), Error> {
             settle(made, this.flags, &this.fown)?;
         }
         furnish(made.as_fd(), this).map_err(failed)?;
+    }
+    // Not before all have their peers and options: who is meant is told by them.
+    sockets(files).try_for_each(|(entry, made)| fill(files, entry, made.as_fd()))
+}
+
+/// What waited in a UDP socket comes again.
+fn fill(files: &Files<'_>, entry: &FileEntry, socket: BorrowedFd<'_>) -> Result<(), Error> {
+    let queues = files.snapshot.queues.iter();
+    for packet in queues.filter(|packet| packet.id_for == entry.id) {
+        let inconsistent = || {
+            let id = entry.id;
+            Error::inconsistent(format!("what waits in socket {id} was not sent to it"))
+        };
+        let this = entry.isk.as_ref().ok_or_else(inconsistent)?;
+        let own = own_of(this).map(plain).ok_or_else(inconsistent)?;
+        let datagram = Datagram::of_packet(&packet.payload)
+            .filter(|datagram| datagram.to.port() == own.port())
+            .filter(|datagram| own.ip().is_unspecified() || own.ip() == datagram.to.ip());
+        let to = datagram.ok_or_else(inconsistent)?.to;
+        // One that can't come is lost, as on a network.
+        let _ = scoped(socket, this, to).and_then(|to| raw::send(&packet.payload, to));
     }
     Ok(())
 }

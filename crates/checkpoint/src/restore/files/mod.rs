@@ -10,6 +10,7 @@ mod netlink;
 mod notify;
 mod packet;
 mod pipe;
+mod raw;
 mod regular;
 mod shut;
 mod stand_in;

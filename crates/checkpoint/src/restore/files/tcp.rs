@@ -1,10 +1,9 @@
 //! TCP connections: a socket in repair is bound and connected without a packet, takes its queues and windows, and stays in
 //! repair until the tree is complete. Nobody is asked, and nobody hears of it.
 
-use super::{Files, inet};
+use super::{Files, inet, raw};
 use crate::error::Error;
 use crate::inet_address::{own_of, peer_of};
-use crate::tcp::MARK;
 use crate::tcp::lock::{self, Lock, plain};
 use crate::tcp::repair::{self, Agreed, Info, Queue, Window};
 use crate::tcp::segment::{ACK, FIN, Segment};
@@ -15,11 +14,8 @@ use plimsoll_sys::socket::set_number;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, bind, ipproto, send, sendto,
-    shutdown, socket_with,
-};
-use std::net::{IpAddr, SocketAddr};
+use rustix::net::{SendFlags, Shutdown, bind, send, shutdown};
+use std::net::SocketAddr;
 
 type Stream = Entry<TcpStreamEntry>;
 
@@ -188,19 +184,20 @@ pub(super) fn complete(socket: &OwnedFd, this: &InetSkEntry, stream: &Stream) ->
         close(ours.acknowledged)?;
     }
     if ends.theirs {
-        send_as_peer(&segment)?;
+        raw::send(&segment.packet(), segment.to)?;
     }
     let Some(ours) = ends.ours else { return Ok(()) };
     if !ours.first {
         close(ours.acknowledged)?;
     }
     if ours.acknowledged {
-        send_as_peer(&Segment {
+        let confirmation = Segment {
             sequence: segment.sequence.wrapping_add(ends.theirs.into()),
             acknowledges: confirmed.wrapping_add(1),
             flags: ACK,
             ..segment
-        })?;
+        };
+        raw::send(&confirmation.packet(), segment.to)?;
     }
     Ok(())
 }
@@ -212,20 +209,6 @@ fn close_end(socket: BorrowedFd<'_>, acknowledged: bool) -> Result<(), Errno> {
     }
     shutdown(socket, Shutdown::Write)?;
     repair::select(socket, Queue::None)
-}
-
-fn send_as_peer(segment: &Segment) -> Result<(), Errno> {
-    let family = match segment.to.ip() {
-        IpAddr::V4(_) => AddressFamily::INET,
-        IpAddr::V6(_) => AddressFamily::INET6,
-    };
-    let raw = Some(ipproto::RAW);
-    let socket = socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, raw)?;
-    let mark = MARK.cast_signed();
-    set_number(&socket, libc::SOL_SOCKET, libc::SO_MARK, mark)?;
-    let to = SocketAddr::new(segment.to.ip(), 0);
-    sendto(&socket, &segment.packet(), SendFlags::empty(), &to)?;
-    Ok(())
 }
 
 /// Lets no packet of the connections pass until [`resume`], where that can be: what the dump left does the same for peers
