@@ -1,14 +1,16 @@
 #!/bin/sh
 # A server and a client of NFS in one guest: the client walks over many files, as a build does that looks for its headers, and keeps
-# their inodes and names until memory is short.
+# their inodes and names until memory is short. Then the guest swaps as hard as it can, with a recorder beside it (`recorded.sh`).
 #
-#   sh nfs.sh FILES
+#   sh nfs.sh FILES SECONDS
 #
-# Wants the modules nfsd and nfsv4. There is no user space of NFS here: the kernel's caches of exports are told beforehand what mountd(8) would
+# Wants the modules nfsd and nfsv4, a swap disk, and zram (which on 6.1 wants lzo-rle). There is no user space of NFS here: the kernel's caches of exports are told beforehand what mountd(8) would
 # answer, and version 4 needs neither rpcbind nor mountd. Leaves in /out what `plimsoll explain` says before and after (before.json,
 # after.json, after.txt), and slabinfo.
 set -e
-files=$1
+files=$1 seconds=$2
+swap=$(sed -n '2s/ .*//p' /proc/swaps)
+swapoff "$swap"
 mkdir -p /out /export /mnt/nfs /var/lib/nfs/v4recovery
 ip link set lo up
 
@@ -19,11 +21,7 @@ made=0
 while [ "$made" -lt "$files" ]; do
     mkdir /export/d$directory
     cd /export/d$directory
-    file=0
-    while [ "$file" -lt "$per_directory" ]; do
-        : > header$file.h
-        file=$((file + 1))
-    done
+    seq "$per_directory" | sed 's/$/.h/' | xargs touch
     made=$((made + per_directory))
     directory=$((directory + 1))
 done
@@ -51,5 +49,14 @@ plimsoll explain --json > /out/after.json
 plimsoll explain > /out/after.txt
 cat /proc/slabinfo > /out/slabinfo
 cat /proc/meminfo > /out/meminfo
+
+rm /export/wanted
+swapon "$swap"
+echo 64M > /sys/block/zram0/disksize
+mkswap /dev/zram0 > /dev/null
+swapon /dev/zram0
+plimsoll explain --json > /out/two-swaps.json
+swapoff /dev/zram0
+sh /scenes/recorded.sh "$seconds"
 umount /mnt/nfs
 echo 0 > /proc/fs/nfsd/threads

@@ -54,9 +54,8 @@ way_sysrq() {
 }
 
 way_large_piece() {
-    ip link set lo up
-    # 6.1 lets a socket have 20 KiB for filters
-    echo 1048576 > /proc/sys/net/core/optmem_max
+    # a message may have control data of more than 20 KiB
+    echo 8388608 > /proc/sys/net/core/optmem_max
     # hardly anything is kept whole for later
     echo 1024 > /proc/sys/vm/min_free_kbytes
     echo 0 > /proc/sys/vm/watermark_boost_factor

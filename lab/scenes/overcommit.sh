@@ -41,8 +41,10 @@ plimsoll explain overcommit --json > /out/advised.json
 $(field /out/advised.json command)
 kills > /out/kills
 run=0
+size=$refused
 while [ "$run" -lt "$runs" ]; do
-    size=$refused
+    # somewhat more than what fitted the last time
+    size=$((size / 100 * 101))
     while [ "$(takes "$size")" = refused ]; do size=$((size / 200 * 199)); done
     echo "$size" >> /out/runs
     run=$((run + 1))

@@ -2,7 +2,7 @@
 # A guest that swaps as hard as it can. A recorder was started before; beside it runs what people do instead: a shell that prints
 # /proc/slabinfo once a second.
 #
-#   sh recorded.sh SECONDS
+#   sh recorded.sh SECONDS      so long at least
 #
 # Leaves in /out: recorder (the recorder's lines), recordings, script (the uptime at each round of the shell, in seconds),
 # swapped (pages in and out meanwhile).
@@ -28,6 +28,8 @@ for hog in 1 2 3; do
     hogs="$hogs $!"
 done
 sleep "$seconds"
+# a slow machine takes its time to swap
+until [ "$(awk '/^pswpin / { print $2 }' /proc/vmstat)" -gt 20000 ]; do sleep 1; done
 grep -E '^(pswpin|pswpout|pgmajfault|oom_kill) ' /proc/vmstat > /out/swapped
 
 kill $hogs $script

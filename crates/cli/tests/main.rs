@@ -26,6 +26,6 @@ mod parked_guests;
 mod program;
 mod real;
 mod record;
-mod recorded_guests;
+mod recorded;
 mod unprivileged;
 mod watch;

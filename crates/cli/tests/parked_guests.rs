@@ -7,7 +7,7 @@ use plimsoll_units::Bytes;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const MEANS: [&str; 2] = ["store", "swap"];
 const KINDS: [&str; 3] = ["memory", "threads", "epoll"];
 

@@ -1,8 +1,5 @@
 //! Classic BPF programs of sockets (`SO_ATTACH_FILTER` in `socket(7)`, `Documentation/networking/filter.rst`).
 //!
-//! The kernel keeps a copy of the program as it was given, in physically contiguous memory: 4096 instructions are
-//! 32 KiB. No other request of that size can be made so plainly by a program.
-//!
 //! # Safety
 //! `setsockopt` reads one struct of ours, whose size it is told, and as many instructions as that says. `getsockopt` writes
 //! no more instructions than the length that it is given, which here counts instructions, not bytes.
@@ -66,7 +63,8 @@ pub fn read(socket: BorrowedFd<'_>) -> io::Result<Vec<Instruction>> {
 /// Gives a socket a filter.
 ///
 /// # Errors
-/// As `setsockopt(2)`: `EINVAL` for what is no program, `EPERM` where the socket's filter is locked.
+/// As `setsockopt(2)`: `EINVAL` for what is no program and for more than 4096 instructions (`BPF_MAXINSNS`), `EPERM` where
+/// the socket's filter is locked.
 pub fn attach(socket: BorrowedFd<'_>, filter: &[Instruction]) -> io::Result<()> {
     let raw = |instruction: &Instruction| libc::sock_filter {
         code: instruction.code,
@@ -74,24 +72,7 @@ pub fn attach(socket: BorrowedFd<'_>, filter: &[Instruction]) -> io::Result<()> 
         jf: instruction.jf,
         k: instruction.k,
     };
-    attach_raw(socket, &mut filter.iter().map(raw).collect::<Vec<_>>())
-}
-
-/// Gives a socket a filter of so many instructions that lets everything through.
-///
-/// # Errors
-/// As `setsockopt(2)`: `EINVAL` for no instruction and for more than 4096 (`BPF_MAXINSNS`), `ENOMEM`.
-pub fn attach_pass_all(socket: BorrowedFd<'_>, instructions: u16) -> io::Result<()> {
-    let return_all = libc::sock_filter {
-        code: 0x06, // BPF_RET | BPF_K
-        jt: 0,
-        jf: 0,
-        k: u32::MAX,
-    };
-    attach_raw(socket, &mut vec![return_all; usize::from(instructions)])
-}
-
-fn attach_raw(socket: BorrowedFd<'_>, filter: &mut [libc::sock_filter]) -> io::Result<()> {
+    let mut filter: Vec<_> = filter.iter().map(raw).collect();
     #[expect(clippy::cast_possible_truncation, reason = "a length and a pointer")]
     const PROGRAM_BYTES: libc::socklen_t = size_of::<libc::sock_fprog>() as libc::socklen_t;
     let len = u16::try_from(filter.len());
@@ -121,10 +102,18 @@ mod tests {
     use std::net::UdpSocket;
     use std::os::fd::AsFd;
 
+    /// `BPF_RET | BPF_K`.
+    const PASS_ALL: Instruction = Instruction {
+        code: 0x06,
+        jt: 0,
+        jf: 0,
+        k: u32::MAX,
+    };
+
     #[test]
     fn a_filter_that_passes_all_passes() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        attach_pass_all(socket.as_fd(), 4096).unwrap();
+        attach(socket.as_fd(), &[PASS_ALL; 4096]).unwrap();
         socket
             .send_to(b"through", socket.local_addr().unwrap())
             .unwrap();
@@ -149,7 +138,7 @@ mod tests {
     #[test]
     fn what_is_no_program_is_refused() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(attach_pass_all(socket.as_fd(), 0).is_err());
-        assert!(attach_pass_all(socket.as_fd(), 4097).is_err());
+        assert!(attach(socket.as_fd(), &[]).is_err());
+        assert!(attach(socket.as_fd(), &[PASS_ALL; 4097]).is_err());
     }
 }

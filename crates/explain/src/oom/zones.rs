@@ -262,6 +262,9 @@ impl Judge<'_> {
             None if is_lower => return Answer::Unknown,
             None => Bytes::ZERO,
         };
+        // of a large piece all but one page count as gone (`__zone_watermark_unusable_free`)
+        let order = self.request.order.unwrap_or(0).min(40);
+        let usable = usable - Bytes(((1u64 << order) - 1).saturating_mul(self.page.get()));
         if usable <= min + reserve {
             return Answer::Reserved;
         }

@@ -1,28 +1,39 @@
-//! A victim that shatters free memory, and then asks for a large piece of it.
+//! A victim that shatters free memory, and then asks for large pieces of it.
 //!
 //! All memory is filled with pages of pipes, which the kernel can't move: a page to each pipe in turn, so that
 //! neighbours belong to different pipes. Then every second pipe is closed. Much is free, none of it in one piece,
 //! and compaction can't help. For a guest that is meant to run out of memory: it takes all there is.
+//!
+//! The first requests are beyond order 3 and so only fail: in silence, where they are the slots of a pipe that is made
+//! larger (`pipe_resize_ring` in `fs/pipe.c`), each kept until there is no piece left; then as a `page allocation
+//! failure`, where it is the control data of a message, which `____sys_sendmsg` in `net/socket.c` copies into one piece
+//! (`net.core.optmem_max` must allow it). Those that follow are of order 3, slots again. The first of them that can't
+//! be met brings the OOM killer.
 
 use super::sockets::allow_descriptors;
 use super::{Held, Part};
-use plimsoll_sys::socket_filter;
 use rustix::io::{Errno, write};
-use rustix::pipe::PipeFlags;
-use std::io;
-use std::net::UdpSocket;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType, sendmsg,
+    socketpair,
+};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A pipe has so many pages (`PIPE_DEF_BUFFERS` in `include/linux/pipe_fs_i.h`).
 const PAGES_OF_A_PIPE: u64 = 16;
-/// The whole program is 32 KiB: a request of order 3, where a page is 4 KiB.
-const INSTRUCTIONS: u16 = 4096;
-const REQUESTS: usize = 4000;
+/// A pipe of so many pages has as many slots of 40 bytes, which is a request of order 3, where a page is 4 KiB.
+const PAGES_FOR_ORDER_3: usize = 512;
+/// And one of order 10, the largest that there is.
+const PAGES_FOR_ORDER_10: usize = 65_536;
+/// Likewise.
+const CONTROL_BYTES: usize = 4 << 20;
 
 struct Shattered {
     freed: u64,
     _pipes: Vec<OwnedFd>,
-    _sockets: Vec<UdpSocket>,
 }
 
 impl Held for Shattered {
@@ -36,8 +47,7 @@ pub(crate) fn shattered(part: Part) -> io::Result<Box<dyn Held>> {
     allow_descriptors(100_000)?;
     let page = rustix::param::page_size();
     let left_free = u64::from(part.of(64)) << 20;
-    let sockets = (0..REQUESTS).map(|_| UdpSocket::bind("127.0.0.1:0"));
-    let sockets: Vec<UdpSocket> = sockets.collect::<io::Result<_>>()?;
+    let mut message = vec![MaybeUninit::uninit(); CONTROL_BYTES];
 
     let pipe_bytes = PAGES_OF_A_PIPE * page as u64;
     let count = free_bytes()?.saturating_sub(left_free) / (pipe_bytes + (pipe_bytes >> 3));
@@ -67,14 +77,45 @@ pub(crate) fn shattered(part: Part) -> io::Result<Box<dyn Held>> {
             freed += rustix::io::ioctl_fionread(&reader)?;
         }
     }
-    for socket in &sockets {
-        socket_filter::attach_pass_all(socket.as_fd(), INSTRUCTIONS)?;
+    let mut readers = kept.iter().step_by(2);
+    let had = |pipe| fcntl_setpipe_size(pipe, PAGES_FOR_ORDER_10 * page).is_ok();
+    while readers.next().is_some_and(had) {}
+    send_control_data(&mut message)?;
+    for pipe in readers {
+        fcntl_setpipe_size(pipe, PAGES_FOR_ORDER_3 * page)?;
     }
     Ok(Box::new(Shattered {
         freed,
         _pipes: kept,
-        _sockets: sockets,
     }))
+}
+
+/// Sends so much control data that the copy of it can't be had.
+fn send_control_data(buffer: &mut [MaybeUninit<u8>]) -> io::Result<()> {
+    let (here, _there) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        rustix::net::SocketFlags::empty(),
+        None,
+    )?;
+    // More descriptors than a message may have: it would be refused, once the copy were made.
+    let room = buffer.len().saturating_sub(64) / size_of::<i32>();
+    let descriptors = vec![here.as_fd(); room];
+    let mut control = SendAncillaryBuffer::new(buffer);
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::Error::other("the control data do not fit"));
+    }
+    match sendmsg(
+        &here,
+        &[IoSlice::new(b"x")],
+        &mut control,
+        SendFlags::empty(),
+    ) {
+        Err(Errno::NOBUFS) => Ok(()),
+        otherwise => Err(io::Error::other(format!(
+            "it was not refused: {otherwise:?}"
+        ))),
+    }
 }
 
 /// `MemFree`.
