@@ -15,6 +15,7 @@ mod real;
 mod runtimes;
 mod segments;
 mod sharing;
+mod shell;
 mod sockets;
 mod terminals;
 mod tree;
