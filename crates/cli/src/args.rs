@@ -26,6 +26,7 @@ pub(crate) enum Verb {
     Park(Park),
     Resume(Resume),
     Parked(Parked),
+    Guard(crate::guard::args::GuardArgs),
     /// Resume parked trees when what they sleep on turns ready; started by the other verbs
     #[command(hide = true)]
     Watch,

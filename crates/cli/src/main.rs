@@ -13,6 +13,7 @@ mod criu;
 mod explain;
 mod failure;
 mod gather;
+mod guard;
 mod image;
 mod interrupt;
 mod look;
@@ -81,6 +82,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Park(args) => park::run(&args),
         Verb::Resume(args) => resume::run(&args),
         Verb::Parked(args) => parked::run(&args),
+        Verb::Guard(args) => guard::run(&args),
         Verb::Watch => wake::watch(),
         Verb::Image(args) => image::run(&args),
         Verb::Checkpoint(args) => checkpoint::checkpoint(&args),

@@ -19,6 +19,7 @@ fn help() {
       park         Take the memory of living processes out of RAM; all else stays
       resume       Let parked processes run again, and bring their memory back
       parked       Show what is parked
+      guard        Answer memory pressure by a ladder, that kills only last, and say why
       image        Look at checkpoint images, verify, convert and compare them
       checkpoint   Write a process tree down, to start it again later
       restore      Start a process tree again that was written down

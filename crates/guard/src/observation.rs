@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct Observation {
     /// Milliseconds since boot (`CLOCK_BOOTTIME`), which no clock step changes.
     pub at_ms: u64,
+    /// Only the host was looked at.
+    #[serde(default)]
+    pub glance: bool,
     /// The host.
     pub host: Host,
     /// Everything that could be acted on, and what is spared with the reason. In no order.
@@ -127,6 +130,8 @@ pub enum Shield {
     Itself,
     /// The first process of the host.
     Init,
+    /// The host is reached or kept alive by it: ssh, D-Bus, systemd's own services.
+    System,
     /// Leads a session with a terminal, or has in it who does: whoever ends it ends all of a person's work.
     SessionLeader,
     /// Holds a file lock that others wait for: to stop it stops them.

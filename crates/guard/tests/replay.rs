@@ -23,7 +23,7 @@ fn moments() -> Vec<Observation> {
                 can_freeze: true,
                 ..Workload::default()
             }],
-            outcomes: Vec::new(),
+            ..Observation::default()
         }
     };
     (0..60).map(moment).collect()

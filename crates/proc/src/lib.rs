@@ -13,6 +13,7 @@ mod counters;
 mod dir;
 pub mod found;
 pub mod host;
+pub mod kernel_text;
 pub mod kmsg;
 pub mod meminfo;
 pub mod mountinfo;

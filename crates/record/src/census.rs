@@ -5,7 +5,7 @@
 //! `/proc/PID/status` says of resident memory and swap together; reading it neither faults the process's memory in nor waits
 //! for its locks (`proc_pid_status(5)`).
 
-use crate::kernel_text;
+use plimsoll_proc::kernel_text;
 use plimsoll_proc::text::{lines, number, words};
 use rustix::fd::OwnedFd;
 use rustix::fs::{RawDir, SeekFrom, seek};

@@ -22,7 +22,6 @@ pub mod trigger;
 mod census;
 mod format;
 mod keeper;
-mod kernel_text;
 mod recorder;
 
 pub use beat::{Beat, Source};

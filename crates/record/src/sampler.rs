@@ -2,7 +2,7 @@
 
 use crate::beat::{Beat, Moment, Source};
 use crate::census::{Census, LARGEST, PidPath};
-use crate::kernel_text;
+use plimsoll_proc::kernel_text;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;

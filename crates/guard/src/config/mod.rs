@@ -10,6 +10,7 @@ mod value;
 pub use file::ConfigError;
 
 use pattern::Pattern;
+pub(crate) use pattern::is_like;
 use plimsoll_units::Bytes;
 use serde::{Deserialize, Serialize};
 use value::{Milliseconds, Percent, Share};

@@ -11,22 +11,28 @@ impl Pattern {
     /// Whether a name matches.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
-        let mut pieces = self.0.split('*');
-        let first = pieces.next().unwrap_or_default();
-        let Some(mut rest) = name.strip_prefix(first) else {
+        is_like(&self.0, name)
+    }
+}
+
+/// Whether a name matches a pattern.
+#[must_use]
+pub(crate) fn is_like(pattern: &str, name: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = pieces.next_back() else {
+        return rest.is_empty(); // no star at all
+    };
+    for piece in pieces {
+        let Some((_, behind)) = rest.split_once(piece) else {
             return false;
         };
-        let Some(last) = pieces.next_back() else {
-            return rest.is_empty(); // no star at all
-        };
-        for piece in pieces {
-            let Some((_, behind)) = rest.split_once(piece) else {
-                return false;
-            };
-            rest = behind;
-        }
-        rest.ends_with(last)
+        rest = behind;
     }
+    rest.ends_with(last)
 }
 
 #[cfg(test)]
@@ -47,11 +53,7 @@ mod tests {
             ("", "", true),
         ];
         for (pattern, name, expected) in table {
-            assert_eq!(
-                Pattern(pattern.to_owned()).is(name),
-                expected,
-                "{pattern} {name}"
-            );
+            assert_eq!(is_like(pattern, name), expected, "{pattern} {name}");
         }
     }
 }

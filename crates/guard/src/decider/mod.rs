@@ -139,11 +139,17 @@ pub const fn is_slow(deed: Deed) -> bool {
     !matches!(deed, Deed::Thaw | Deed::Rung(Rung::Freeze | Rung::Kill))
 }
 
-/// Decides. `acts` is emptied first, and takes [`MOST_ACTS`] at most.
+/// Decides. A glance brings no act forth, only the level that says whether a whole look is due. `acts` is emptied first, and takes [`MOST_ACTS`] at most.
 pub fn decide(policy: &Policy, state: &mut State, seen: &Observation, acts: &mut Vec<Act>) {
     acts.clear();
     let (at_ms, host) = (seen.at_ms, &seen.host);
     state.gauge.add(at_ms, host);
+    if seen.glance {
+        let marks = Marks::of(policy, host);
+        let judged = level::judge(policy, host, &state.gauge.rates(), &marks);
+        state.level = state.level.max(judged.0);
+        return;
+    }
     state.known.learn(policy, seen);
     state.hear(seen);
     let marks = Marks::of(policy, host);

@@ -127,6 +127,7 @@ impl World {
             host: self.host(),
             workloads: self.workloads.iter().map(|sim| sim.shown).collect(),
             outcomes: std::mem::take(&mut self.outcomes),
+            ..Observation::default()
         };
         let mut acts = Vec::with_capacity(MOST_ACTS);
         decide(&self.policy, &mut self.state, &seen, &mut acts);
@@ -432,7 +433,7 @@ fn ten_minutes_of_healthy_load_bring_nothing_about() {
                 ..Host::default()
             },
             workloads: vec![build, workload("/idle", 300).shown],
-            outcomes: Vec::new(),
+            ..Observation::default()
         };
         decide(&policy, &mut state, &seen, &mut acts);
         assert!(acts.is_empty(), "{second}: {acts:?}");
@@ -547,7 +548,7 @@ proptest! {
                     id: Id::Group(id % 2), anon_bytes: Bytes(anon), swap_bytes: Bytes(held), cpu_us: cpu,
                     can_freeze: true, can_reclaim: true, ..Workload::default()
                 }],
-                outcomes: Vec::new(),
+                ..Observation::default()
             };
             decide(&Policy::default(), &mut state, &seen, &mut acts);
             prop_assert!(acts.len() <= MOST_ACTS);

@@ -115,6 +115,12 @@ impl Runtime {
         Ok(Self { dir, touched })
     }
 
+    /// Where the records are, a directory for each tree.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// A place beside the records.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.dir.with_file_name(name)

@@ -1,10 +1,11 @@
 //! A program that surgery is tried on: it does one thing, over and over, and checks that it went as if nobody
 //! had touched it. Or it holds memory of one kind, to be looked for, and may be told how much: `victim KIND [PART]`
-//! (see [`hold`]).
+//! (see [`hold`]). Or it is one of many on a host of agents (see [`agent`]).
 //!
 //! `victim KIND` writes `ready`, does its thing until its standard input ends, then writes `ok` and a count and
 //! exits 0. At the first sign of interference it says what it saw and exits 1.
 
+mod agent;
 mod hold;
 mod kinds;
 mod lineage;
@@ -26,6 +27,12 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let kind = arguments.next().unwrap_or_default();
+    if let Some(ended) = agent::run(&kind, &mut arguments) {
+        return match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        };
+    }
     if let Some(take) = hold::kind(&kind) {
         let part = arguments.next().unwrap_or_else(|| "1".to_owned());
         let Some(part) = hold::Part::parse(&part) else {

@@ -6,7 +6,10 @@ use rustix::io::{Errno, pread};
 use std::ffi::CStr;
 
 /// Opens a file for reading, below `directory` or, with an absolute path, anywhere.
-pub(crate) fn open(directory: Option<&OwnedFd>, path: &CStr) -> Result<OwnedFd, Errno> {
+///
+/// # Errors
+/// As `openat(2)`.
+pub fn open(directory: Option<&OwnedFd>, path: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     match directory {
         Some(directory) => openat(directory, path, flags, Mode::empty()),
@@ -17,7 +20,7 @@ pub(crate) fn open(directory: Option<&OwnedFd>, path: &CStr) -> Result<OwnedFd, 
 /// Reads all of a file into `buffer`; `None` where it can't be read, or has no room there.
 ///
 /// A seq file gives no more than its own buffer at a time, so only an empty read is the end.
-pub(crate) fn read(file: impl AsFd, buffer: &mut [u8]) -> Option<&[u8]> {
+pub fn read(file: impl AsFd, buffer: &mut [u8]) -> Option<&[u8]> {
     let mut length: usize = 0;
     loop {
         let free = buffer.get_mut(length..).filter(|free| !free.is_empty())?;

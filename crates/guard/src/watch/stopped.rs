@@ -1,0 +1,340 @@
+//! What stands still: which trees are parked, and what the guard itself has frozen or parked, and why.
+//!
+//! The guard's own notes are files in a directory in memory, one for each workload, with the group's path in them, written by whoever does the act and
+//! before it is done. So they outlive any of us, and whoever starts next goes on from them:
+//!
+//! ```text
+//! /run/plimsoll/guard/stopped/frozen-pressure-g1234     the group with inode 1234
+//!                             parked-idle-g1234
+//!                             parked-pressure-p567-8901  process 567, which started at tick 8901
+//! ```
+
+use super::WatchError;
+use crate::observation::{Cause, Id, Standing};
+use plimsoll_proc::text::number;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, SeekFrom, openat, seek, unlinkat};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{self, DirBuilder};
+use std::io::{self, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// More than this can't be stopped at a time.
+const MOST: usize = 1024;
+
+/// A note of the guard's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// What was done: [`Standing::Frozen`] or [`Standing::Parked`].
+    pub standing: Standing,
+    /// Why.
+    pub cause: Cause,
+    /// To whom.
+    pub id: Id,
+}
+
+const STANDINGS: [(&str, Standing); 2] =
+    [("frozen", Standing::Frozen), ("parked", Standing::Parked)];
+const CAUSES: [(&str, Cause); 2] = [("pressure", Cause::Pressure), ("idle", Cause::Idle)];
+
+impl Stopped {
+    /// The name of its note.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let word = |found: Option<&'static str>| found.unwrap_or_default();
+        let standing = STANDINGS
+            .iter()
+            .find(|(_, standing)| *standing == self.standing);
+        let cause = CAUSES.iter().find(|(_, cause)| *cause == self.cause);
+        let id = match self.id {
+            Id::Group(inode) => format!("g{inode}"),
+            Id::Process { pid, start_ticks } => format!("p{pid}-{start_ticks}"),
+        };
+        format!(
+            "{}-{}-{id}",
+            word(standing.map(|it| it.0)),
+            word(cause.map(|it| it.0))
+        )
+    }
+
+    /// The other way round.
+    #[must_use]
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        let mut parts = name.splitn(3, |byte| *byte == b'-');
+        let (standing, cause, id) = (parts.next()?, parts.next()?, parts.next()?);
+        let (_, standing) = STANDINGS
+            .iter()
+            .find(|(word, _)| word.as_bytes() == standing)?;
+        let (_, cause) = CAUSES.iter().find(|(word, _)| word.as_bytes() == cause)?;
+        let id = match id.split_first()? {
+            (b'g', inode) => Id::Group(number(inode)?),
+            (b'p', name) => process(name)?,
+            _ => return None,
+        };
+        Some(Self {
+            standing: *standing,
+            cause: *cause,
+            id,
+        })
+    }
+}
+
+/// `PID-STARTTIME`
+fn process(name: &[u8]) -> Option<Id> {
+    let mut parts = name.splitn(2, |byte| *byte == b'-');
+    Some(Id::Process {
+        pid: u32::try_from(number(parts.next()?)?).ok()?,
+        start_ticks: number(parts.next()?)?,
+    })
+}
+
+/// Notes that something will now be stopped; `path` is where a group lies below the mount point.
+///
+/// # Errors
+/// As `open(2)` and `write(2)`.
+pub fn mark(run: &Path, stopped: &Stopped, path: &OsStr) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut note = options.open(notes(run).join(stopped.file_name()))?;
+    note.write_all(path.as_bytes())
+}
+
+/// Everything that is noted, each with its path. What can't be read is passed over.
+///
+/// # Errors
+/// When the notes can't be listed.
+pub fn all(run: &Path) -> io::Result<Vec<(Stopped, OsString)>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(notes(run))? {
+        let entry = entry?;
+        if let Some(stopped) = Stopped::parse(entry.file_name().as_bytes()) {
+            let path = fs::read(entry.path()).unwrap_or_default();
+            all.push((stopped, OsString::from_vec(path)));
+        }
+    }
+    Ok(all)
+}
+
+/// It runs again, or never was stopped.
+///
+/// # Errors
+/// As `unlink(2)`; what is not there is no error.
+pub fn unmark(run: &Path, stopped: &Stopped) -> io::Result<()> {
+    match fs::remove_file(notes(run).join(stopped.file_name())) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Where notes are, below the guard's own directory.
+pub(crate) fn notes(run: &Path) -> PathBuf {
+    run.join("stopped")
+}
+
+/// Both directories, and what they say.
+#[derive(Debug)]
+pub(super) struct StoppedDir {
+    notes: OwnedFd,
+    /// Made with the first tree that is parked.
+    parked: Option<OwnedFd>,
+    parked_path: CString,
+    /// What was noted.
+    noted: Vec<Stopped>,
+    /// The first process of every parked tree.
+    trees: Vec<Id>,
+}
+
+impl StoppedDir {
+    pub(super) fn open(run: &Path, parked: &Path) -> Result<Self, WatchError> {
+        let notes = notes(run);
+        let failed = |error: io::Error| WatchError::Stopped(notes.clone(), error);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&notes)
+            .map_err(failed)?;
+        let open = openat(
+            CWD,
+            &notes,
+            OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let path = parked.as_os_str().as_bytes();
+        Ok(Self {
+            notes: open.map_err(|errno| failed(errno.into()))?,
+            parked: None,
+            parked_path: CString::new(path).map_err(|error| failed(error.into()))?,
+            noted: Vec::with_capacity(MOST),
+            trees: Vec::with_capacity(MOST),
+        })
+    }
+
+    /// Reads both.
+    pub(super) fn read(&mut self) {
+        self.noted.clear();
+        self.trees.clear();
+        let noted = &mut self.noted;
+        each_name(&self.notes, |name| {
+            if let Some(stopped) = Stopped::parse(name).filter(|_| noted.len() < noted.capacity()) {
+                noted.push(stopped);
+            }
+        });
+        if self.parked.is_none() {
+            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+            self.parked = openat(CWD, &*self.parked_path, flags, Mode::empty()).ok();
+        }
+        let trees = &mut self.trees;
+        if let Some(parked) = &self.parked {
+            each_name(parked, |name| {
+                if let Some(id) = process(name).filter(|_| trees.len() < trees.capacity()) {
+                    trees.push(id);
+                }
+            });
+        }
+    }
+
+    /// Whether a tree that begins with this process is parked, or about to be.
+    pub(super) fn is_parked(&self, pid: u32) -> bool {
+        self.trees
+            .iter()
+            .any(|id| matches!(id, Id::Process { pid: first, .. } if *first == pid))
+    }
+
+    /// How a workload stands, and whether that is the guard's doing; `parked` and `frozen` say what is so. A note of what is
+    /// no longer so is removed: it was woken, or thawed by somebody.
+    pub(super) fn standing(&self, id: Id, parked: bool, frozen: bool) -> (Standing, Option<Cause>) {
+        let standing = match (parked, frozen) {
+            (true, _) => Standing::Parked,
+            (false, true) => Standing::Frozen,
+            (false, false) => Standing::Running,
+        };
+        let ours = self.noted.iter().filter(|note| note.id == id);
+        let mut cause = None;
+        for note in ours {
+            if note.standing == standing {
+                cause = Some(note.cause);
+            }
+        }
+        (standing, cause)
+    }
+
+    /// Removes the notes of a workload that runs.
+    pub(super) fn forget(&self, id: Id) {
+        for note in self.noted.iter().filter(|note| note.id == id) {
+            let mut path = super::path::ShortPath::default();
+            let (standing, cause) = (
+                if note.standing == Standing::Frozen {
+                    "frozen"
+                } else {
+                    "parked"
+                },
+                if note.cause == Cause::Idle {
+                    "idle"
+                } else {
+                    "pressure"
+                },
+            );
+            let path = match note.id {
+                Id::Group(inode) => path.of(format_args!("{standing}-{cause}-g{inode}")),
+                Id::Process { pid, start_ticks } => {
+                    path.of(format_args!("{standing}-{cause}-p{pid}-{start_ticks}"))
+                }
+            };
+            if let Some(path) = path {
+                let _ = unlinkat(&self.notes, path, AtFlags::empty()); // the next look tries again
+            }
+        }
+    }
+}
+
+/// Gives the name of everything in a directory.
+pub(super) fn each_name(directory: &OwnedFd, mut name: impl FnMut(&[u8])) {
+    if seek(directory, SeekFrom::Start(0)).is_err() {
+        return;
+    }
+    let mut room = [MaybeUninit::uninit(); 4096];
+    let mut entries = RawDir::new(directory, &mut room);
+    while let Some(Ok(entry)) = entries.next() {
+        name(entry.file_name().to_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_says_what_it_says() {
+        let all = [
+            (
+                Standing::Frozen,
+                Cause::Pressure,
+                Id::Group(7),
+                "frozen-pressure-g7",
+            ),
+            (
+                Standing::Parked,
+                Cause::Idle,
+                Id::Process {
+                    pid: 5,
+                    start_ticks: 9,
+                },
+                "parked-idle-p5-9",
+            ),
+        ];
+        for (standing, cause, id, name) in all {
+            let stopped = Stopped {
+                standing,
+                cause,
+                id,
+            };
+            assert_eq!(stopped.file_name(), name);
+            assert_eq!(Stopped::parse(name.as_bytes()), Some(stopped));
+        }
+        for name in [
+            "frozen-pressure-",
+            "frozen-x-g1",
+            "frozen-pressure-g-1",
+            "x",
+            "parked-idle-p5",
+            "..",
+            "parked-idle-p1-2-3",
+        ] {
+            assert_eq!(Stopped::parse(name.as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn notes_are_found_again_and_nonsense_is_passed_over() {
+        let run = tempfile::tempdir().unwrap();
+        let parked = run.path().join("parked");
+        let mut dir = StoppedDir::open(run.path(), &parked).unwrap();
+        let note = Stopped {
+            standing: Standing::Frozen,
+            cause: Cause::Pressure,
+            id: Id::Group(7),
+        };
+        mark(run.path(), &note, OsStr::new("/a")).unwrap();
+        assert_eq!(all(run.path()).unwrap(), [(note, "/a".into())]);
+        fs::write(notes(run.path()).join("frozen-pressure-\n"), "x").unwrap();
+        fs::create_dir_all(parked.join("5-9")).unwrap();
+        dir.read();
+        assert_eq!(dir.noted, [note]);
+        assert!(dir.is_parked(5) && !dir.is_parked(9));
+        assert_eq!(
+            dir.standing(Id::Group(7), false, true),
+            (Standing::Frozen, Some(Cause::Pressure))
+        );
+        assert_eq!(
+            dir.standing(Id::Group(8), false, true),
+            (Standing::Frozen, None)
+        );
+        dir.forget(Id::Group(7));
+        dir.read();
+        assert!(dir.noted.is_empty());
+        unmark(run.path(), &note).unwrap();
+    }
+}
