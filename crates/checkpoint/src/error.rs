@@ -53,6 +53,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Memory that comes later can't be promised.
+    #[error(transparent)]
+    Later(#[from] plimsoll_park::ParkError),
     /// A file can't be used.
     #[error("cannot {operation} {}", path.display())]
     File {

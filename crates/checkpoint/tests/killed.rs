@@ -87,7 +87,11 @@ fn actor() {
             let pid = order("ACTOR_PID").parse().unwrap();
             dump_with(pid, &images, After::End, options).unwrap();
         }
-        _ => drop(restore(&images).unwrap()),
+        "restore" => drop(restore(&images).unwrap()),
+        "restore-lazily" => crate::lazily::restore(&images, false),
+        "restore-touched" => crate::lazily::restore(&images, true),
+        "resume" => crate::lazily::resume(order("ACTOR_PID").parse().unwrap(), &images),
+        verb => panic!("{verb}?"),
     }
 }
 

@@ -8,6 +8,7 @@ mod files;
 mod filters;
 mod going_on;
 mod killed;
+mod lazily;
 mod memory;
 mod mpi;
 mod postgres;

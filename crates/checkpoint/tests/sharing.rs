@@ -8,7 +8,7 @@ use plimsoll_testkit::{apart, need};
 use plimsoll_units::PageSize;
 
 /// 64 pages: the child has written every fourth since, has given up the last eight, and both check all of them.
-const FAMILY: &str = r#"
+pub(crate) const FAMILY: &str = r#"
 import ctypes, mmap, os, time
 page = mmap.PAGESIZE
 memory = mmap.mmap(-1, 64 * page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

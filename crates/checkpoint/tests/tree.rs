@@ -201,14 +201,36 @@ pub(crate) fn dump_with(
     after: After,
     options: Options,
 ) -> Result<Dumped, Error> {
+    dump_as(pid, images, after, options, None, false)
+}
+
+/// With checksums.
+pub(crate) fn dump_packed(pid: u32, images: &Path) -> Result<Dumped, Error> {
+    dump_as(pid, images, After::End, Options::default(), None, true)
+}
+
+/// Builds on another set, named as seen from the images.
+pub(crate) fn dump_onto(pid: u32, images: &Path, parent: &Path) -> Result<Dumped, Error> {
+    let options = Options::default();
+    dump_as(pid, images, After::End, options, Some(parent), false)
+}
+
+fn dump_as(
+    pid: u32,
+    images: &Path,
+    after: After,
+    options: Options,
+    parent: Option<&Path>,
+    pack: bool,
+) -> Result<Dumped, Error> {
     let root = Root::live();
     Dump {
         root: &root,
         pid,
         directory: images,
         place: Place::Fresh,
-        parent: None,
-        pack: false,
+        parent,
+        pack,
         after,
         timeout: PATIENCE,
         options,

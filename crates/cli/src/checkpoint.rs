@@ -1,5 +1,7 @@
 //! `plimsoll checkpoint` and `plimsoll restore`: a tree into a directory, and out of it.
 
+mod lazily;
+
 use crate::failure::{Failure, Kind};
 use crate::park::json_line;
 use crate::terminal;
@@ -8,8 +10,9 @@ use plimsoll_checkpoint::{
     After, Dump, Dumped, Error, Kinship, Obstacle, Options, Place, Restore, Restored,
 };
 use plimsoll_proc::Root;
+use plimsoll_units::Bytes;
 use rustix::process::{Pid, WaitOptions, waitpid};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -76,6 +79,17 @@ Examples:
 pub(crate) struct RestoreArgs {
     /// A directory that `plimsoll checkpoint` or CRIU wrote
     pub(crate) dir: PathBuf,
+
+    /// Let it run at once, whatever its size: its memory comes behind, what is touched first
+    ///
+    /// A process that stays behind brings it out of DIR, and ends when all is there. Should it be killed, who touches what is
+    /// not there yet waits; `plimsoll resume` brings the rest, `plimsoll parked` shows the tree. DIR must stay that long.
+    #[arg(long)]
+    pub(crate) lazy: bool,
+
+    /// Restore and be the one that brings the memory
+    #[arg(long, hide = true, requires = "lazy")]
+    pub(crate) stay: bool,
 
     /// Do not wait for the tree: it runs on its own
     #[arg(long)]
@@ -226,6 +240,30 @@ fn checked(pid: u32, obstacles: &[Obstacle]) -> String {
 }
 
 pub(crate) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
+    let restored = match (args.lazy, args.stay) {
+        (true, true) => return lazily::restore_and_stay(args),
+        (true, false) => lazily::leave_to_a_pager(args)?,
+        (false, _) => restore_whole(args)?,
+    };
+    if args.json {
+        terminal::print(&json_line(&restored)?)?;
+    } else if args.detach {
+        let behind = match restored.later_bytes {
+            0 => String::new(),
+            later => format!(", {} of memory on their way", Bytes(later)),
+        };
+        terminal::print(&format!(
+            "Restored {}: {} processes run{behind}\n",
+            restored.pid, restored.processes
+        ))?;
+    }
+    if args.detach {
+        return Ok(());
+    }
+    wait_for(restored.pid)
+}
+
+fn restore_whole(args: &RestoreArgs) -> Result<Running, Failure> {
     let root = Root::live();
     let restore = Restore {
         root: &root,
@@ -234,35 +272,33 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         stopped: false,
         tcp_close: false,
     };
-    let restored = restore.run()?;
-    if args.json {
-        terminal::print(&json_line(&Running {
-            schema: "plimsoll.restore/1",
-            pid: restored.pid,
-            processes: restored.processes,
-        })?)?;
-    } else if args.detach {
-        terminal::print(&format!(
-            "Restored {}: {} processes run\n",
-            restored.pid, restored.processes
-        ))?;
-    }
-    if args.detach {
-        return Ok(());
-    }
-    wait_for(&restored)
+    Ok(Running::of(&restore.run()?, 0))
 }
 
-#[derive(Serialize)]
+/// What is said once a tree runs.
+#[derive(Serialize, Deserialize)]
 struct Running {
-    schema: &'static str,
+    schema: String,
     pid: u32,
     processes: usize,
+    /// Memory that is yet to come.
+    later_bytes: u64,
+}
+
+impl Running {
+    fn of(restored: &Restored, later_bytes: u64) -> Self {
+        Self {
+            schema: "plimsoll.restore/1".to_owned(),
+            pid: restored.pid,
+            processes: restored.processes,
+            later_bytes,
+        }
+    }
 }
 
 /// Ends as the root of the tree does.
-fn wait_for(restored: &Restored) -> Result<(), Failure> {
-    let pid = i32::try_from(restored.pid).ok().and_then(Pid::from_raw);
+fn wait_for(top: u32) -> Result<(), Failure> {
+    let pid = i32::try_from(top).ok().and_then(Pid::from_raw);
     let status = rustix::io::retry_on_intr(|| waitpid(pid, WaitOptions::empty()));
     let Ok(Some((_, status))) = status else {
         return Ok(());
@@ -271,11 +307,11 @@ fn wait_for(restored: &Restored) -> Result<(), Failure> {
         (Some(0), _) => Ok(()),
         (Some(code), _) => Err(Failure::message(
             Kind::Failed,
-            format!("process {} ended with code {code}", restored.pid),
+            format!("process {top} ended with code {code}"),
         )),
         (_, Some(signal)) => Err(Failure::message(
             Kind::Failed,
-            format!("process {} was ended by signal {signal}", restored.pid),
+            format!("process {top} was ended by signal {signal}"),
         )),
         _ => Ok(()),
     }
@@ -283,6 +319,10 @@ fn wait_for(restored: &Restored) -> Result<(), Failure> {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        let error = match error {
+            Error::Later(error) => return error.into(),
+            error => error,
+        };
         let kind = match &error {
             Error::Refused(obstacles) if obstacles.iter().all(|obstacle| obstacle.is_privilege) => {
                 Kind::NotPermitted

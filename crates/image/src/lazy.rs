@@ -10,6 +10,15 @@ use crate::proto::{CoreEntry, MmEntry, VmaEntry};
 const MAP_PRIVATE: u32 = 0x2;
 const MAP_LOCKED: u32 = 0x2000;
 const MAP_HUGETLB: u32 = 0x4_0000;
+const MAP_GROWSDOWN: u32 = 0x100;
+/// `MAP_PRIVATE` with a bit more is neither.
+const MAP_DROPPABLE: u32 = 0x8;
+
+const ANON_PRIVATE: u32 = 1 << 9;
+const GUARD: u32 = 1 << 16;
+
+/// MADV_DONTFORK, MADV_WIPEONFORK: bits of `vma_entry.madv`.
+const UNLIKE_IN_CHILDREN: u64 = 1 << 10 | 1 << 18;
 
 /// Status bits of mappings that the kernel or the restorer has its own ideas of: VSYSCALL, VDSO, VVAR, AIORING, SHSTK, UPROBES.
 const SPECIAL: u32 = 1 << 2 | 1 << 3 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 17;
@@ -64,6 +73,57 @@ fn can_be_lazy(vma: &VmaEntry) -> bool {
     vma.flags & MAP_PRIVATE != 0
         && vma.flags & (MAP_LOCKED | MAP_HUGETLB) == 0
         && vma.status & SPECIAL == 0
+}
+
+/// Mappings that a pager can fill after the process runs again (`userfaultfd(2)`), half-open, in order: private anonymous memory
+/// with nothing special about it. They are served whole, but for what is [needed].
+pub fn served(mm: &MmEntry) -> Vec<(u64, u64)> {
+    let guards: Vec<&VmaEntry> = mm
+        .vmas
+        .iter()
+        .filter(|vma| vma.status & GUARD != 0)
+        .collect();
+    let is_guarded = |vma: &VmaEntry| {
+        let mut within = guards.iter();
+        within.any(|guard| guard.start < vma.end && vma.start < guard.end)
+    };
+    let plain = mm.vmas.iter().filter(|vma| {
+        can_be_lazy(vma)
+            && vma.status & ANON_PRIVATE != 0
+            && vma.status & GUARD == 0
+            && vma.flags & (MAP_GROWSDOWN | MAP_DROPPABLE) == 0
+            && vma.madv.unwrap_or(0) & UNLIKE_IN_CHILDREN == 0
+            && !is_guarded(vma)
+    });
+    plain.map(|vma| (vma.start, vma.end)).collect()
+}
+
+/// Pages of a process that a restore needs at once, half-open, in order, without overlap.
+pub fn needed<'a>(
+    mm: &MmEntry,
+    threads: impl IntoIterator<Item = &'a CoreEntry>,
+) -> Vec<(u64, u64)> {
+    let below = |address: u64| address - address % X86_64_PAGE_BYTES;
+    let mut ranges: Vec<(u64, u64)> = LazyPlan::new(mm, threads)
+        .eager
+        .into_iter()
+        .filter(|(start, end)| start < end)
+        .map(|(start, end)| {
+            (
+                below(start),
+                below(end.saturating_add(X86_64_PAGE_BYTES - 1)),
+            )
+        })
+        .collect();
+    ranges.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for (start, end) in ranges {
+        match joined.last_mut() {
+            Some(last) if start <= last.1 => last.1 = last.1.max(end),
+            _ => joined.push((start, end)),
+        }
+    }
+    joined
 }
 
 /// What a thread stands on and points to, and what the kernel writes when it ends.

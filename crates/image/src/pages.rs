@@ -201,16 +201,22 @@ impl SetPages {
         Some(read_packed(packed, page, into))
     }
 
-    fn read_raw(&mut self, pages_id: u32, page: u64, into: &mut [u8]) -> Result<(), PagesError> {
-        let name = Kind::Pages.file_name(pages_id.into());
-        let failed = |source| PagesError::Io {
-            what: name.clone(),
-            source,
-        };
+    fn open_raw(&mut self, pages_id: u32) -> Result<(), PagesError> {
         if !self.raw.contains_key(&pages_id) {
-            let file = self.directory.open(OsStr::new(&name)).map_err(failed)?;
+            let what = Kind::Pages.file_name(pages_id.into());
+            let opened = self.directory.open(OsStr::new(&what));
+            let file = opened.map_err(|source| PagesError::Io { what, source })?;
             self.raw.insert(pages_id, file);
         }
+        Ok(())
+    }
+
+    fn read_raw(&mut self, pages_id: u32, page: u64, into: &mut [u8]) -> Result<(), PagesError> {
+        self.open_raw(pages_id)?;
+        let failed = |source| PagesError::Io {
+            what: Kind::Pages.file_name(pages_id.into()),
+            source,
+        };
         let lazy = false;
         let absent = PagesError::Absent {
             pages_id,
@@ -268,6 +274,25 @@ impl SetPages {
             Ok(true)
         } else {
             Err(PagesError::NotInParent { address })
+        }
+    }
+
+    /// Opens everything that the pages of a process or object may be read from, here and in parents: what is open can be
+    /// read even when its name is gone.
+    ///
+    /// # Errors
+    /// Something of it is missing or broken.
+    pub fn hold(&mut self, kind: Kind, id: u64) -> Result<(), PagesError> {
+        let map = self.load(kind, id)?;
+        let has = |flag: u32| map.runs.iter().any(|(span, _)| span.flags & flag != 0);
+        let (present, in_parent, pages_id) = (has(PE_PRESENT), has(PE_PARENT), map.pages_id);
+        self.maps.insert((kind, id), map);
+        if present && self.packed.is_empty() {
+            self.open_raw(pages_id)?;
+        }
+        match &mut self.parent {
+            Some(parent) if in_parent => parent.hold(kind, id),
+            _ => Ok(()),
         }
     }
 

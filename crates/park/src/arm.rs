@@ -24,7 +24,7 @@ pub(crate) const FEATURES: Features = Features::EVENT_FORK
 
 /// Numbers that a program's own descriptors rarely reach, tried in this order: the first that the process's limit
 /// allows.
-const HIGH: [u64; 3] = [1000, 240, 48];
+pub const HIGH: [u64; 3] = [1000, 240, 48];
 
 /// Makes one; gives its number in the target. Nothing is armed by it yet.
 pub(crate) fn create(operation: &mut Operation<'_>) -> Result<i32, ParkError> {

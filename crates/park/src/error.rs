@@ -3,6 +3,7 @@
 use crate::check::Hindrance;
 use crate::pager::Damage;
 use crate::runtime::RuntimeError;
+use crate::source::SourceError;
 use crate::store::StoreError;
 use crate::swap::{Budget, OwnSwapError};
 use plimsoll_proc::ReadError;
@@ -127,6 +128,9 @@ pub enum ParkError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Where the pages of a resuming tree are.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A swap file of our own.
     #[error(transparent)]
     OwnSwap(#[from] OwnSwapError),

@@ -84,10 +84,7 @@ impl Heirs<'_> {
         if !name.lives(self.root)? {
             return Ok(None);
         }
-        let armed = match Plan::read(self.root, name.pid) {
-            Err(_) if !name.lives(self.root)? => return Ok(None), // just now
-            plan => !plan?.armed.is_empty(),
-        };
+        let armed = !Plan::armed_now(self.root, name.pid)?.is_empty();
         // No descriptor: it called `execve(2)`. Nothing armed: there is nothing to bring back.
         let number = arm::held(self.root, name.pid)?.pop().filter(|_| armed);
         let uffd = number.map(|number| arm::take_again(name.pid, number));
@@ -147,7 +144,7 @@ impl Heirs<'_> {
     ) -> Result<Option<(Uffd, Option<u32>)>, ParkError> {
         if let Some(child) = logs.who().read_if_there::<Child>()? {
             let pid = child.name.pid;
-            if !child.name.lives(self.root)? || Plan::read(self.root, pid)?.armed.is_empty() {
+            if !child.name.lives(self.root)? || Plan::armed_now(self.root, pid)?.is_empty() {
                 return Ok(None);
             }
             if let Some(number) = self.number_in(&child)? {

@@ -65,6 +65,17 @@ impl Plan {
         Ok(Self::of(&holds::mappings(root, pid)?))
     }
 
+    /// The mappings of a process that are armed; none of one that has ended, or is about to and has no memory any more.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn armed_now(root: &Root, pid: u32) -> Result<Vec<Span>, LookError> {
+        match Self::read(root, pid) {
+            Err(error) if error.is_gone() => Ok(Vec::new()),
+            plan => Ok(plan?.armed),
+        }
+    }
+
     /// Decides for each mapping.
     #[must_use]
     pub fn of(mappings: &[Mapping]) -> Self {

@@ -4,6 +4,7 @@ use super::crew::Member;
 use super::files::Files;
 use super::inherited::{Inherited, span};
 use super::kernel_mappings::KernelMapping;
+use super::later::{Later, without};
 use super::space::{move_kernel_mappings, word};
 use super::task::{Memory, Task};
 use super::transport::Transport;
@@ -24,17 +25,31 @@ use std::io::BufReader;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
+/// What memory is made of.
+pub(super) struct Supplies<'m, 's> {
+    pub(super) set: &'m Reading,
+    pub(super) transport: &'m Transport,
+    pub(super) files: &'m mut Files<'s>,
+    /// What comes later.
+    pub(super) later: &'m mut Later,
+    pub(super) page_size: PageSize,
+}
+
 /// Gives a process its memory. What it is born with of its parent's (`parent`: whose, and which) it keeps where it had the
 /// same, so that pages that both had since their `fork(2)` are shared again.
 pub(super) fn fill(
     member: &mut Member,
     process: &Process,
     parent: Option<&Process>,
-    set: &Reading,
-    transport: &Transport,
-    files: &mut Files<'_>,
-    page_size: PageSize,
+    supplies: &mut Supplies<'_, '_>,
 ) -> Result<(), Error> {
+    let Supplies {
+        set,
+        transport,
+        files,
+        later,
+        page_size,
+    } = supplies;
     let Some(mm) = &process.mm else {
         return Ok(());
     };
@@ -49,7 +64,14 @@ pub(super) fn fill(
         task.call("unmap inherited memory of", libc::SYS_munmap, args)?;
     }
     move_kernel_mappings(task, &kernel_mappings(mm))?;
-    let pages = Pages::open(set, process.pid(), page_size)?;
+    let mut theirs = None;
+    if let Some(parent) = parent.filter(|_| inherited.kept().next().is_some()) {
+        let all = Pages::open(set, parent.pid(), *page_size)?;
+        theirs = Some(all.without(later.absent(parent.pid())));
+    }
+    let pages = Pages::open(set, process.pid(), *page_size)?;
+    later.settle(process.pid(), &pages, theirs.as_ref());
+    let pages = pages.without(later.absent(process.pid()));
     let mut mapping = Mapping {
         transport,
         socket,
@@ -71,11 +93,10 @@ pub(super) fn fill(
         }
     }
     mapping.close_last(task)?;
-    match parent.filter(|_| inherited.kept().next().is_some()) {
-        Some(parent) => {
-            let theirs = Pages::open(set, parent.pid(), page_size)?;
-            pages.drop_those_of(&theirs, &inherited, task)?;
-            pages.write(task, mm, Some((&theirs, &inherited)))?;
+    match &theirs {
+        Some(theirs) => {
+            pages.drop_those_of(theirs, &inherited, task)?;
+            pages.write(task, mm, Some((theirs, &inherited)))?;
         }
         None => pages.write(task, mm, None)?,
     }
@@ -317,6 +338,39 @@ impl Pages {
         })
     }
 
+    /// The same, but for what lies in these spans.
+    pub(super) fn without(self, spans: &[Span]) -> Self {
+        if spans.is_empty() {
+            return self;
+        }
+        let (mut entries, mut offsets) = (Vec::new(), Vec::new());
+        for (entry, offset) in self.entries.iter().zip(&self.offsets) {
+            let whole = Span {
+                start: entry.vaddr,
+                end: self.end(entry),
+            };
+            for part in without(&[whole], spans) {
+                let pages = part.len() / self.page_size.get();
+                let run = PagemapEntry::run(part.start, pages, entry.page_flags());
+                entries.push(run.into());
+                offsets.push(offset + (part.start - whole.start));
+            }
+        }
+        Self {
+            entries,
+            offsets,
+            ..self
+        }
+    }
+
+    /// Where there are any.
+    pub(super) fn spans(&self) -> impl Iterator<Item = Span> {
+        self.entries.iter().map(|entry| Span {
+            start: entry.vaddr,
+            end: self.end(entry),
+        })
+    }
+
     fn any_within(&self, vma: &VmaEntry) -> bool {
         let ends_before = |entry: &Entry<PagemapEntry>| self.end(entry) <= vma.start;
         let first = self.entries.partition_point(ends_before);
@@ -426,7 +480,7 @@ impl Pages {
     }
 
     /// What is stored of a range.
-    fn within(&self, range: Span) -> impl Iterator<Item = Span> {
+    pub(super) fn within(&self, range: Span) -> impl Iterator<Item = Span> {
         let ends_before = move |entry: &Entry<PagemapEntry>| self.end(entry) <= range.start;
         let first = self.entries.partition_point(ends_before);
         let rest = self.entries.get(first..).unwrap_or_default();

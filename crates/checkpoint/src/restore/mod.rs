@@ -5,6 +5,7 @@
 //! crew                     all tasks of a tree; who fails to become a tree is ended
 //! tree                     pids, parents, sessions, groups, zombies
 //! memory, files, ...       one resource each
+//! later                    memory that comes when the tree runs
 //! ```
 //!
 //! Everything that can be refused is refused before the first task is made. Registers, signal masks and the end of the hold
@@ -16,6 +17,7 @@ mod crew;
 mod files;
 mod inherited;
 mod kernel_mappings;
+mod later;
 mod memory;
 mod process;
 mod seccomp;
@@ -33,6 +35,9 @@ use crate::set::Reading;
 use crate::snapshot::Snapshot;
 use crew::Crew;
 use files::Files;
+use later::Later;
+use plimsoll_park::restored::Promised;
+use plimsoll_park::runtime::Runtime;
 use plimsoll_proc::Root;
 pub use plimsoll_sys::blank::Kinship;
 use std::path::Path;
@@ -69,6 +74,19 @@ impl Restore<'_> {
     /// # Errors
     /// [`Error`]: there is no tree then, nor any part of one.
     pub fn run(&self) -> Result<Restored, Error> {
+        Ok(self.make(None)?.0)
+    }
+
+    /// Restores the tree with no more of its memory than it needs at once. The rest is there when somebody has
+    /// [kept](Promised::keep) the promise; until then, who touches it waits.
+    ///
+    /// # Errors
+    /// As [`Restore::run`].
+    pub fn run_lazily(&self, runtime: &Runtime) -> Result<(Restored, Option<Promised>), Error> {
+        self.make(Some(runtime))
+    }
+
+    fn make(&self, runtime: Option<&Runtime>) -> Result<(Restored, Option<Promised>), Error> {
         let page_size = plimsoll_proc::page_size::read(self.root)?;
         let set = Reading::new(self.directory);
         let snapshot = Snapshot::read(&set)?;
@@ -76,14 +94,20 @@ impl Restore<'_> {
         let transport =
             Transport::new().map_err(|errno| Error::file("make", "a socket pair", errno))?;
         let close = self.tcp_close || snapshot.inventory.tcp_close == Some(true);
+        let mut later = runtime.map_or_else(Later::default, |_| Later::plan(&snapshot));
         let mut files = Files::new(&snapshot, &set, page_size, close);
         let mut crew = Crew::begin(&snapshot, top, self.kinship, &transport, page_size)?;
         fault_point("bare");
+        let mut supplies = memory::Supplies {
+            set: &set,
+            transport: &transport,
+            files: &mut files,
+            later: &mut later,
+            page_size,
+        };
         tree::grow(&mut crew, &snapshot, |member, process, ready| match ready {
-            Ready::ForMemory(parent) => memory::fill(
-                member, process, parent, &set, &transport, &mut files, page_size,
-            ),
-            Ready::ForTerminal => files.control(member, process.pid(), &transport),
+            Ready::ForMemory(parent) => memory::fill(member, process, parent, &mut supplies),
+            Ready::ForTerminal => supplies.files.control(member, process.pid(), &transport),
         })?;
         fault_point("grown");
         for process in &snapshot.processes {
@@ -94,6 +118,7 @@ impl Restore<'_> {
         }
         fault_point("filled");
         files.install(&mut crew, &snapshot, &transport)?;
+        later.equip(&mut crew, &transport)?;
         for process in snapshot
             .processes
             .iter()
@@ -105,10 +130,21 @@ impl Restore<'_> {
         files.finish(&mut crew, &snapshot)?;
         fault_point("restored");
         files.resume()?;
-        crew.let_go(&snapshot, self.stopped)?;
-        Ok(Restored {
+        let promised = match runtime {
+            Some(runtime) => later.promise(self.root, runtime, self.directory)?,
+            None => None,
+        };
+        match crew.let_go(&snapshot, self.stopped) {
+            Ok(()) => {}
+            Err(error) => {
+                promised.map(Promised::withdraw).transpose()?;
+                return Err(error);
+            }
+        }
+        let restored = Restored {
             pid: top,
             processes: snapshot.processes.len(),
-        })
+        };
+        Ok((restored, promised))
     }
 }

@@ -25,10 +25,7 @@ fn armed(root: &Root, process: ProcessName) -> Result<Vec<Span>, ParkError> {
     if !process.lives(root)? {
         return Ok(Vec::new());
     }
-    match Plan::read(root, process.pid) {
-        Err(_) if !process.lives(root)? => Ok(Vec::new()), // just now
-        plan => Ok(plan?.armed),
-    }
+    Ok(Plan::armed_now(root, process.pid)?)
 }
 
 /// Whether a guardian may hold descriptors of children.
@@ -65,7 +62,7 @@ pub(super) fn close_leftovers(root: &Root, record: &Record) -> Result<(), ParkEr
             continue;
         }
         // The last close would make zeros of what is not back.
-        if !Plan::read(root, pid)?.armed.is_empty() {
+        if !Plan::armed_now(root, pid)?.is_empty() {
             return Err(ParkError::StillArmed { pid });
         }
         match StoppedTree::stop(root, pid, Extent::Only, STOP_TIMEOUT) {

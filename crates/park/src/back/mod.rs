@@ -9,12 +9,13 @@ mod pages;
 
 use self::lazy::lazy_no_more;
 use self::leftovers::{close_leftovers, is_armed, is_guarded};
-use self::pages::{Course, from_store, heirs};
+use self::pages::{Course, from_source, heirs};
 use crate::fault_point::fault_point;
 use crate::known::{end_guardians, find, forget, remove_store};
 use crate::out::open_store;
 use crate::runtime::{Entry, Means, Record, Runtime, State};
 use crate::session::Session;
+use crate::source::{Images, ImagesError, Source, SourceError};
 use crate::wake::WakeOn;
 use crate::{ParkError, arm, swap};
 use plimsoll_proc::Root;
@@ -93,7 +94,62 @@ fn resume_here(
         None => return Err(ParkError::Busy(pid)),
     };
     // Another plimsoll may have had it between the two.
-    let mut record = entry.record()?.ok_or(ParkError::NotParked(pid))?;
+    let record = entry.record()?.ok_or(ParkError::NotParked(pid))?;
+    let source = source(root, &entry, &record)?;
+    serve(
+        root,
+        runtime,
+        Ours {
+            entry,
+            record,
+            source,
+        },
+        manner,
+        begun,
+    )
+}
+
+/// A tree that is ours to bring back.
+pub(crate) struct Ours {
+    pub(crate) entry: Entry,
+    pub(crate) record: Record,
+    /// Where its pages are, if any may still have to come from there.
+    pub(crate) source: Option<Source>,
+}
+
+/// Where the pages of a tree are, if any may still have to come from there.
+fn source(root: &Root, entry: &Entry, record: &Record) -> Result<Option<Source>, ParkError> {
+    if record.means == Means::Swap || !(is_armed(root, record)? || is_guarded(entry)?) {
+        return Ok(None);
+    }
+    match &record.means {
+        Means::Swap => Ok(None),
+        Means::Store { dir } => Ok(Some(Source::Store(Box::new(open_store(dir)?)))),
+        Means::Images { dir, print } => {
+            let pids = record.processes.iter().map(|member| member.name.pid);
+            let images = Images::open(dir, pids).and_then(|images| {
+                let path = dir.clone();
+                let same = Images::print(dir)? == *print;
+                same.then_some(images).ok_or(ImagesError::Changed { path })
+            });
+            Ok(Some(Source::Images(images.map_err(SourceError::from)?)))
+        }
+    }
+}
+
+/// Lets a tree run and brings its memory back, or leaves it to be taken up again.
+pub(crate) fn serve(
+    root: &Root,
+    runtime: &Runtime,
+    ours: Ours,
+    manner: &mut Manner<'_>,
+    begun: Instant,
+) -> Result<Resumed, ParkError> {
+    let Ours {
+        entry,
+        mut record,
+        source,
+    } = ours;
     let was_parked = record.state == State::Parked;
     if was_parked || record.lazy != manner.lazy {
         record.lazy = manner.lazy;
@@ -120,9 +176,8 @@ fn resume_here(
     let all_bytes = record.moved_bytes;
     let progress = &mut manner.progress;
     let mut progress = |bytes| progress(bytes, all_bytes);
-    let returned_bytes = match &record.means {
-        Means::Store { dir } if is_armed(root, &record)? || is_guarded(&entry)? => {
-            let store = open_store(dir)?;
+    let returned_bytes = match &source {
+        Some(source) => {
             let session = Session::begin(&entry)?;
             let heirs = heirs(root, &entry, &record, Some(session.number))?;
             let bell = manner.lazy.then(|| entry.bell()).transpose()?;
@@ -132,14 +187,14 @@ fn resume_here(
                 bell: bell.as_ref(),
                 standing: None,
             };
-            let returned = from_store(&heirs, &store, &mut course)?;
+            let returned = from_source(&heirs, source, &mut course)?;
             session.end();
             end_guardians(root, &entry)?;
             returned
         }
-        means => {
+        None => {
             thaw()?;
-            let swapped = *means == Means::Swap && !manner.lazy;
+            let swapped = record.means == Means::Swap && !manner.lazy;
             for member in record.processes.iter().filter(|_| swapped) {
                 if member.name.lives(root)? {
                     swap::bring_back(root, member.name.pid)?;
@@ -178,7 +233,7 @@ pub(crate) fn undo(
     if let Means::Store { dir } = &record.means
         && is_armed(root, record)?
     {
-        let store = open_store(dir)?;
+        let source = Source::Store(Box::new(open_store(dir)?));
         // It stands: nothing can happen while its pages come back.
         let heirs = heirs(root, entry, record, None)?;
         let mut course = Course {
@@ -187,7 +242,7 @@ pub(crate) fn undo(
             bell: None,
             standing: tree,
         };
-        from_store(&heirs, &store, &mut course)?;
+        from_source(&heirs, &source, &mut course)?;
         tree = course.standing;
     }
     for process in tree.iter_mut().flat_map(|tree| &mut tree.processes) {

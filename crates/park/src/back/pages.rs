@@ -1,4 +1,4 @@
-//! The pages of a store come back: the pager runs until nothing is missing, then each space is disarmed.
+//! The pages of a tree come back: the pager runs until nothing is missing, then each space is disarmed.
 
 use super::STOP_TIMEOUT;
 use super::lazy::until_rung;
@@ -7,7 +7,7 @@ use crate::heirs::Heirs;
 use crate::pager::{Caller, FillError, Pager, Space, Unasked};
 use crate::plan::Plan;
 use crate::runtime::{Entry, Record};
-use crate::store::Store;
+use crate::source::Source;
 use crate::{ParkError, arm};
 use plimsoll_proc::Root;
 use plimsoll_surgery::stop::{StopError, StoppedTree};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// What the pages of a space are brought back with.
 struct Return<'r> {
     root: &'r Root,
-    store: &'r Store,
+    source: &'r Source,
     page_size: PageSize,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn heirs<'h>(
     })
 }
 
-/// How the pages of a store come back.
+/// How pages come back.
 pub(super) struct Course<'c> {
     pub(super) thaw: &'c mut dyn FnMut() -> Result<(), ParkError>,
     pub(super) progress: &'c mut dyn FnMut(u64),
@@ -53,9 +53,9 @@ pub(super) struct Course<'c> {
 }
 
 /// Runs the pager until everything is back; gives the bytes.
-pub(super) fn from_store(
+pub(super) fn from_source(
     heirs: &Heirs<'_>,
-    store: &Store,
+    source: &Source,
     course: &mut Course<'_>,
 ) -> Result<u64, ParkError> {
     let Heirs {
@@ -64,14 +64,14 @@ pub(super) fn from_store(
         page_size,
         ..
     } = *heirs;
-    let pager = Pager::new(store, page_size, heirs.spaces()?);
+    let pager = Pager::new(source, page_size, heirs.spaces()?);
     let pager = pager.map_err(|source| {
         let top = record.names().next().map_or(0, |name| name.pid);
         failed("listen to", top)(source)
     })?;
     let back = Return {
         root,
-        store,
+        source,
         page_size,
     };
     let wait = course.bell.map(|bell| || until_rung(bell, record));
@@ -168,9 +168,9 @@ impl Return<'_> {
             pager.answer(space, address);
         }
         let pagemap = pagemap(pid, self.page_size)?;
-        let back = space.is_back(self.store, &pagemap, self.page_size.get());
+        let back = space.is_back(self.source, &pagemap);
         let back = back.map_err(|error| match error {
-            FillError::Store(error) => error.into(),
+            FillError::Source(error) => error.into(),
             FillError::Kernel(errno) => failed("read the page map of", pid)(errno),
         })?;
         if !back {
@@ -178,7 +178,7 @@ impl Return<'_> {
         }
         fault_point("back");
         // From here on absent pages are zeros.
-        for span in Plan::read(self.root, pid)?.armed {
+        for span in Plan::armed_now(self.root, pid)? {
             space
                 .uffd()
                 .unregister(span)

@@ -4,7 +4,7 @@
 use super::Pager;
 use super::fill::{CLAIM, Why};
 use super::space::Space;
-use crate::store::FrameReader;
+use crate::source::Reader;
 use plimsoll_sys::Span;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -49,7 +49,7 @@ impl Pager<'_> {
     /// Brings everything back in the first so many spaces.
     pub(super) fn bring_known_back(&self, known: usize) {
         be_nice();
-        self.store.read_index_ahead();
+        self.source.read_index_ahead();
         let spaces: Vec<Arc<Space>> = self.spaces().iter().take(known).cloned().collect();
         let mut leading = Vec::new();
         for space in &spaces {
@@ -78,7 +78,7 @@ impl Pager<'_> {
     }
 
     fn work(&self, progress: &Progress<'_>) {
-        let mut reader = FrameReader::new();
+        let mut reader = self.source.reader();
         while !self.finished.load(Ordering::SeqCst) {
             match self.next_job(progress) {
                 None => return,
@@ -114,7 +114,7 @@ impl Pager<'_> {
     pub(super) fn fill_all(
         &self,
         space: &Space,
-        reader: &mut FrameReader,
+        reader: &mut Reader<'_>,
         span: Span,
         turn: Option<&Mutex<()>>,
     ) {
@@ -122,13 +122,13 @@ impl Pager<'_> {
         let mut at = span.start;
         let mut ahead = at;
         loop {
-            match space.next_stored(self.store, at, page_size) {
+            match space.next_stored(self.source, at) {
                 Ok(Some((start, end))) if start < span.end => {
                     if start >= ahead {
                         ahead = span.end.min(start.saturating_add(CLAIM));
                         let wanted = Span { start, end: ahead };
                         let _turn = turn.map(|turn| turn.lock());
-                        space.read_ahead(self.store, reader, wanted, page_size);
+                        space.read_ahead(self.source, reader, wanted, page_size);
                     }
                     self.fill(space, reader, start, Why::Ahead);
                     at = end;
@@ -154,7 +154,7 @@ impl Pager<'_> {
             .unwrap_or_else(PoisonError::into_inner);
         loop {
             let space = Arc::clone(progress.spaces.get(cursor.done)?);
-            match space.next_stored(self.store, cursor.address, self.page_size.get()) {
+            match space.next_stored(self.source, cursor.address) {
                 Ok(Some((start, end))) if !space.is_gone() => {
                     let end = end.max(start.saturating_add(CLAIM));
                     cursor.address = end;

@@ -7,7 +7,8 @@
 use super::Pager;
 use super::fill::{CLAIM, Why};
 use super::space::Space;
-use crate::store::{FRAME_BYTES, FrameReader};
+use crate::source::Reader;
+use crate::store::FRAME_BYTES;
 use plimsoll_sys::Span;
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, eventfd};
@@ -143,7 +144,7 @@ impl Faults {
 impl Pager<'_> {
     /// What each of the threads does, until nothing is left to do.
     pub(super) fn answer_faults(&self) {
-        let mut reader = FrameReader::new();
+        let mut reader = self.source.reader();
         let mut walks = Walks::default();
         loop {
             let mut room = [MaybeUninit::uninit(); 1];
@@ -181,7 +182,7 @@ impl Pager<'_> {
     fn answer_one(
         &self,
         space: &Arc<Space>,
-        reader: &mut FrameReader,
+        reader: &mut Reader<'_>,
         fault: u64,
         walks: &mut Walks,
     ) {
@@ -190,7 +191,7 @@ impl Pager<'_> {
         self.faults.answering.fetch_sub(1, Ordering::Relaxed);
         let now_us = u64::try_from(self.faults.age().as_micros()).unwrap_or(u64::MAX);
         self.faults.last_us.store(now_us, Ordering::Relaxed);
-        let Some((start, parked)) = space.frame_at(self.store, fault) else {
+        let Some((start, parked)) = space.frame_at(self.source, fault) else {
             return;
         };
         space.first_touches().note(parked, now_us);

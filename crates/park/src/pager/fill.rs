@@ -1,8 +1,9 @@
-//! The one way to fill an address space ([`Space`]): what the view says now, from the store, checked, into the absent
+//! The one way to fill an address space ([`Space`]): what the view says now, from the source, checked, into the absent
 //! pages only.
 
 use super::space::{Damage, Space};
-use crate::store::{FrameReader, Located, Pages, SLICE_BYTES, Store, StoreError};
+use crate::source::{Reader, Run, Source, SourceError};
+use crate::store::{Pages, SLICE_BYTES};
 use plimsoll_sys::Span;
 use plimsoll_sys::pagemap::Pagemap;
 use plimsoll_sys::uffd::{Fill, Halt, Mode, Uffd};
@@ -106,15 +107,10 @@ impl Space {
     ///
     /// # Errors
     /// As reading the index and the page map.
-    pub fn is_back(
-        &self,
-        store: &Store,
-        pagemap: &Pagemap,
-        page_size: u64,
-    ) -> Result<bool, super::FillError> {
+    pub fn is_back(&self, source: &Source, pagemap: &Pagemap) -> Result<bool, super::FillError> {
         let mut at = 0;
         while let Some((first, _)) = self
-            .next_stored(store, at, page_size)
+            .next_stored(source, at)
             .map_err(|damage| damage.source)?
         {
             // What is absent without holes is looked for in the store, not what is stored in the page map: once nearly
@@ -125,7 +121,7 @@ impl Space {
             let mut holes = Vec::new();
             pagemap.absent(span, |hole| holes.push(hole))?;
             for hole in holes {
-                let stored = self.next_stored(store, hole.start, page_size);
+                let stored = self.next_stored(source, hole.start);
                 let stored = stored.map_err(|damage| damage.source)?;
                 if stored.is_some_and(|(start, _)| start < hole.end) {
                     return Ok(false);
@@ -149,21 +145,15 @@ impl Space {
     /// The next address from `address` on whose page is in the store and not zero, and where that frame ends.
     pub(super) fn next_stored(
         &self,
-        store: &Store,
+        source: &Source,
         address: u64,
-        page_size: u64,
     ) -> Result<Option<(u64, u64)>, Damage> {
         let state = self.read();
         let mut at = address;
         while let Some((span, parked)) = state.view.at_or_after(at) {
-            let found = store.next_pages(self.slot(), parked);
+            let found = source.next_pages(self.slot(), parked);
             let run = found.map_err(|error| damage(span.start, error))?;
-            let ahead = run.map(|run| {
-                (
-                    run.address.saturating_sub(parked),
-                    run.end(page_size) - parked,
-                )
-            });
+            let ahead = run.map(|run| (run.address.saturating_sub(parked), run.end - parked));
             match ahead {
                 Some((ahead, end)) if ahead < span.len() => {
                     let first = span.start + ahead;
@@ -179,9 +169,9 @@ impl Space {
 
     /// The frame that holds the page at `address`: where it begins now, and where it did when it was parked. None for
     /// zeros.
-    pub(super) fn frame_at(&self, store: &Store, address: u64) -> Option<(u64, u64)> {
+    pub(super) fn frame_at(&self, source: &Source, address: u64) -> Option<(u64, u64)> {
         let parked = self.read().view.parked_at(address)?;
-        let run = store.next_pages(self.slot(), parked).ok()??;
+        let run = source.next_pages(self.slot(), parked).ok()??;
         let before = parked.checked_sub(run.address)?;
         Some((address.checked_sub(before)?, run.address))
     }
@@ -200,26 +190,26 @@ impl Space {
     /// Reads the frames of `span` into the reader's buffer at once, as far as they lie behind each other.
     pub(super) fn read_ahead(
         &self,
-        store: &Store,
-        reader: &mut FrameReader,
+        source: &Source,
+        reader: &mut Reader<'_>,
         span: Span,
         page_size: u64,
     ) {
-        let frame = |address: u64| -> Option<Located> {
+        let frame = |address: u64| -> Option<Run> {
             let parked = self.read().view.parked_at(address)?;
-            store.at_or_after(self.slot(), parked).ok()?
+            source.at_or_after(self.slot(), parked).ok()?
         };
         let last = span.end.saturating_sub(page_size);
         if let (Some(first), Some(last)) = (frame(span.start), frame(last)) {
-            let _ = reader.read_ahead(store, &first, &last); // who asks for a frame is told
+            reader.read_ahead(&first, &last);
         }
     }
 
     /// Fills the absent pages from `address` to the end of its frame.
     pub(super) fn fill(
         &self,
-        store: &Store,
-        reader: &mut FrameReader,
+        source: &Source,
+        reader: &mut Reader<'_>,
         address: u64,
         why: Why,
         page_size: u64,
@@ -227,7 +217,7 @@ impl Space {
         let address = address - address % page_size;
         let seen = self.read().view.at_or_after(address);
         let parked = seen.and_then(|(span, parked)| (span.start == address).then_some(parked));
-        let found = parked.map(|parked| store.at_or_after(self.slot(), parked));
+        let found = parked.map(|parked| source.at_or_after(self.slot(), parked));
         let found = found.transpose().map_err(|error| damage(address, error))?;
         let run = found
             .flatten()
@@ -239,12 +229,12 @@ impl Space {
                 // Another thread filled it meanwhile, or the page is asked for again.
                 let _ = self.uffd().wake(Span::new(address, page_size));
                 let parked = parked.unwrap_or(run.address);
-                return Ok(upto(address + (run.end(page_size) - parked), 0));
+                return Ok(upto(address + (run.end - parked), 0));
             }
         }
         let pages = match (run, parked) {
             (Some(run), Some(parked)) => {
-                let pages = reader.read(store, &run, parked);
+                let pages = reader.read(&run, parked);
                 Some(pages.map_err(|error| damage(address, error))?)
             }
             _ => None,
@@ -290,17 +280,17 @@ impl Space {
         match pages {
             // Nothing was there: zeros, where somebody asks. One page, for what lies beside may be parked.
             None if wanted.why == Why::Asked => {
-                self.put(Source::Zeros(page_size), wanted, unmapped)
+                self.put(Filling::Zeros(page_size), wanted, unmapped)
             }
             None => Ok(upto(address + page_size, 0)),
             Some(Pages::Zeros(length)) => {
                 let length = length.min(room).min(CLAIM);
-                self.put(Source::Zeros(length), wanted, unmapped)
+                self.put(Filling::Zeros(length), wanted, unmapped)
             }
             Some(Pages::Bytes(bytes)) => {
                 let length = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
                 let bytes = bytes.get(..length).unwrap_or_default();
-                self.put(Source::Bytes(bytes), wanted, unmapped)
+                self.put(Filling::Bytes(bytes), wanted, unmapped)
             }
         }
     }
@@ -308,19 +298,19 @@ impl Space {
     /// Fills absent pages and leaves those that are there. The caller holds the read lock.
     fn put(
         &self,
-        source: Source<'_>,
+        filling: Filling<'_>,
         wanted: &Wanted,
         unmapped: &mut Vec<Span>,
     ) -> Result<Filled, Damage> {
         let page_size = wanted.page_size;
-        let length = source.len();
+        let length = filling.len();
         let (mut done, mut filled) = (0, 0);
         // A frame may lie over several mappings by now; then it is filled page by page.
         let mut most = length;
         while done < length {
             let at = wanted.address.saturating_add(done);
             let Fill { done_bytes, halt } =
-                source.put(self.uffd(), at, done, most.min(length - done));
+                filling.put(self.uffd(), at, done, most.min(length - done));
             done += done_bytes;
             filled += done_bytes;
             match halt {
@@ -330,7 +320,7 @@ impl Space {
                         let _ = self.uffd().wake(Span::new(at, page_size));
                     }
                     done += page_size;
-                    if let Source::Zeros(_) = source {
+                    if let Filling::Zeros(_) = filling {
                         break; // zeros that are there are followed by more of them
                     }
                 }
@@ -359,12 +349,12 @@ impl Space {
 
 /// What absent pages are filled with.
 #[derive(Clone, Copy)]
-enum Source<'b> {
+enum Filling<'b> {
     Zeros(u64),
     Bytes(&'b [u8]),
 }
 
-impl Source<'_> {
+impl Filling<'_> {
     fn len(self) -> u64 {
         match self {
             Self::Zeros(length) => length,
@@ -393,7 +383,7 @@ fn upto(end: u64, bytes: u64) -> Filled {
     Filled::Upto { end, bytes }
 }
 
-fn damage(address: u64, error: StoreError) -> Damage {
+fn damage(address: u64, error: SourceError) -> Damage {
     Damage {
         address,
         source: error.into(),

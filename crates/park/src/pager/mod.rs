@@ -2,7 +2,7 @@
 //!
 //! Threads on all cores answer faults and read events as they come ([`faults`]); others bring everything back behind
 //! them ([`background`]), what was touched first the last time leading ([`touches`]). All fill the same way ([`fill`]):
-//! what the view says now, from the store, checked, into the absent pages only.
+//! what the view says now, from the source, checked, into the absent pages only.
 //!
 //! Should the pager be killed, the threads that touch an absent page wait: the descriptor lives on in the
 //! target. The next pager takes it from there, replays the log of events and wakes everybody to ask again.
@@ -21,7 +21,7 @@ pub(crate) use past::{Past, PastFork};
 pub use space::{Damage, FillError, Probe, Space};
 pub use touches::{FirstTouches, Touch};
 
-use crate::store::{FrameReader, Store};
+use crate::source::{Reader, Source};
 use faults::Faults;
 use fill::{Filled, Why};
 use newborn::Newborns;
@@ -47,9 +47,9 @@ pub enum Unasked<'u> {
     Stays(&'u (dyn Fn() + Sync)),
 }
 
-/// A pager at work on the spaces of one store.
+/// A pager at work on the spaces of one source.
 pub struct Pager<'s> {
-    store: &'s Store,
+    source: &'s Source,
     page_size: PageSize,
     spaces: Mutex<Vec<Arc<Space>>>,
     faults: Faults,
@@ -84,9 +84,9 @@ impl<'s> Pager<'s> {
     ///
     /// # Errors
     /// As `epoll_create(2)` and `eventfd(2)`.
-    pub fn new(store: &'s Store, page_size: PageSize, spaces: Vec<Space>) -> Result<Self, Errno> {
+    pub fn new(source: &'s Source, page_size: PageSize, spaces: Vec<Space>) -> Result<Self, Errno> {
         let pager = Self {
-            store,
+            source,
             page_size,
             spaces: Mutex::default(),
             faults: Faults::new()?,
@@ -257,7 +257,7 @@ impl<'s> Pager<'s> {
 
     /// Answers a fault that [`Pager::attend`] gave.
     pub fn answer(&self, space: &Space, address: u64) {
-        self.fill(space, &mut FrameReader::new(), address, Why::Asked);
+        self.fill(space, &mut self.source.reader(), address, Why::Asked);
     }
 
     /// Whether a space of which it is not known whose it is, is the memory of the process whose page map this is.
@@ -265,11 +265,11 @@ impl<'s> Pager<'s> {
     /// # Errors
     /// When the store or the page map can't be read.
     pub fn probe(&self, space: &Space, pagemap: &Pagemap) -> Result<Probe, FillError> {
-        let mut reader = FrameReader::new();
+        let mut reader = self.source.reader();
         loop {
             let probe = {
                 let _alone = self.newborns.alone();
-                space.probe(self.store, &mut reader, pagemap, self.page_size.get())?
+                space.probe(self.source, &mut reader, pagemap, self.page_size.get())?
             };
             if probe != Probe::EventFirst {
                 return Ok(probe);
@@ -288,11 +288,11 @@ impl<'s> Pager<'s> {
     }
 
     /// Fills from `address` on as far as one frame goes; gives the address after it.
-    fn fill(&self, space: &Space, reader: &mut FrameReader, address: u64, why: Why) -> u64 {
+    fn fill(&self, space: &Space, reader: &mut Reader<'_>, address: u64, why: Why) -> u64 {
         loop {
             let filled = {
                 let _quiet = self.newborns.while_unknown(space);
-                space.fill(self.store, reader, address, why, self.page_size.get())
+                space.fill(self.source, reader, address, why, self.page_size.get())
             };
             match filled {
                 Ok(Filled::Upto { end, bytes }) => {

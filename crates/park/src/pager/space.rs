@@ -9,7 +9,8 @@ use super::past::{self, Past};
 use super::touches::FirstTouches;
 use crate::fault_point::fault_point;
 use crate::runtime::{Logs, RecordFile};
-use crate::store::{FrameReader, Slot, Store, StoreError};
+use crate::source::{Reader, Source, SourceError};
+use crate::store::Slot;
 use crate::view::View;
 use plimsoll_sys::Span;
 use plimsoll_sys::pagemap::Pagemap;
@@ -32,9 +33,9 @@ pub struct Damage {
 /// Why a page could not be filled.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
-    /// The store does not have it any more.
+    /// Where it was kept, it is not any more.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Source(#[from] SourceError),
     /// The kernel refused.
     #[error("the kernel refused the page")]
     Kernel(#[from] Errno),
@@ -255,21 +256,21 @@ impl Space {
     /// where it appears. Nobody else may fill memory of which it is not known whose it is meanwhile.
     pub(super) fn probe(
         &self,
-        store: &Store,
-        reader: &mut FrameReader,
+        source: &Source,
+        reader: &mut Reader<'_>,
         pagemap: &Pagemap,
         page_size: u64,
     ) -> Result<Probe, FillError> {
         let mut at = 0;
         while let Some((start, end)) = self
-            .next_stored(store, at, page_size)
+            .next_stored(source, at)
             .map_err(|damage| damage.source)?
         {
             at = end;
             let Some(absent) = first_absent(pagemap, Span { start, end })? else {
                 continue;
             };
-            let filled = self.fill(store, reader, absent, Why::Ahead, page_size);
+            let filled = self.fill(source, reader, absent, Why::Ahead, page_size);
             match filled.map_err(|damage| damage.source)? {
                 Filled::Upto { .. } => {}
                 Filled::EventFirst => return Ok(Probe::EventFirst),

@@ -24,6 +24,13 @@ pub enum Means {
         /// Its directory.
         dir: PathBuf,
     },
+    /// The images that it was restored from. They are not ours: they stay.
+    Images {
+        /// Their directory.
+        dir: PathBuf,
+        /// What tells them from others ([`Images::print`](crate::source::Images::print)).
+        print: u32,
+    },
 }
 
 impl Means {
@@ -33,6 +40,7 @@ impl Means {
         match self {
             Self::Swap => "swap",
             Self::Store { .. } => "store",
+            Self::Images { .. } => "images",
         }
     }
 
@@ -40,7 +48,7 @@ impl Means {
     #[must_use]
     pub fn store(&self) -> Option<&Path> {
         match self {
-            Self::Swap => None,
+            Self::Swap | Self::Images { .. } => None,
             Self::Store { dir } => Some(dir),
         }
     }
