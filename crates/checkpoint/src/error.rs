@@ -83,6 +83,11 @@ impl Error {
         }
     }
 
+    /// One thing that stands in the way.
+    pub(crate) fn refused(obstacle: crate::Obstacle) -> Self {
+        Self::Refused(vec![obstacle])
+    }
+
     /// An error of an image.
     pub(crate) fn image(path: impl Into<PathBuf>, source: ImageError) -> Self {
         Self::Image {

@@ -7,6 +7,7 @@
 //! restore/  a Snapshot is made into tasks of our own, which execute the calls that give them what they had
 //! ```
 
+pub mod coverage;
 mod dump;
 mod error;
 mod fault_point;

@@ -3,6 +3,7 @@
 use crate::killed::start;
 use crate::tree::Tree;
 use plimsoll_checkpoint::{After, Error, Options};
+use plimsoll_proc::Root;
 use plimsoll_testkit::{apart, need};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -121,6 +122,9 @@ fn a_connection_with_one_outside_is_refused_unless_it_is_allowed() {
         panic!("it was not refused");
     };
     assert!(obstacles[0].what.contains("outside"), "{obstacles:?}");
+    // The same is told by looking alone.
+    let seen = plimsoll_checkpoint::obstacles(&Root::live(), tree.pid).unwrap();
+    assert_eq!(seen, obstacles);
     assert_eq!(echoed(&mut us, b"as it was"), b"as it was");
 }
 
@@ -175,6 +179,8 @@ fn connections_inside_the_tree_go_on_without_being_asked_for() {
     need!(Root, Nftables, Program("python3"));
     apart!();
     let mut tree = Tree::start(INSIDE);
+    let seen = plimsoll_checkpoint::obstacles(&Root::live(), tree.pid).unwrap();
+    assert_eq!(seen, []);
     tree.dump(After::End).unwrap();
     let said = tree.says().len();
     tree.restore().unwrap();

@@ -2,6 +2,7 @@
 
 use crate::tree::Tree;
 use plimsoll_checkpoint::{After, Error};
+use plimsoll_proc::Root;
 use plimsoll_testkit::{apart, need};
 
 /// Shows a terminal in which another process leads a session, and types into it.
@@ -108,4 +109,8 @@ fn a_terminal_that_others_show_is_refused() {
         obstacles.iter().any(|o| o.remedy.contains("--shell-job")),
         "{obstacles:?}"
     );
+    let seen = plimsoll_checkpoint::obstacles(&Root::live(), child).unwrap();
+    assert_eq!(seen, obstacles);
+    let whole = plimsoll_checkpoint::obstacles(&Root::live(), tree.pid).unwrap();
+    assert_eq!(whole, []);
 }

@@ -1,5 +1,7 @@
 //! What stands in the way of a checkpoint, known by looking alone: nothing is stopped.
 
+use super::files::look;
+use crate::coverage::{MAPPING, NAMESPACE, SHADOW_STACKS, TRACED, mapped};
 use crate::error::Error;
 use crate::obstacle::Obstacle;
 use plimsoll_proc::Root;
@@ -9,22 +11,6 @@ use plimsoll_proc::process::stat::Stat;
 use plimsoll_proc::process::status::{Status, field};
 use plimsoll_proc::process::vm_flags::VmFlag;
 use plimsoll_surgery::tree::{Extent, members};
-use std::os::unix::ffi::OsStrExt;
-
-/// Beginnings of what `/proc/PID/fd/N` leads to that can't be checkpointed, each with a word for it.
-const NOT_YET: &[(&[u8], &str)] = &[
-    (b"anon_inode:[io_uring]", "an io_uring"),
-    (b"anon_inode:[userfaultfd]", "a userfaultfd"),
-    (b"anon_inode:[perf_event]", "a perf event"),
-    (b"anon_inode:bpf", "a BPF object"),
-    (b"anon_inode:kvm", "a virtual machine"),
-    (b"/secretmem", "secret memory"),
-    (b"/dev/nvidia", "a GPU"),
-    (b"/dev/dri/", "a GPU"),
-    (b"/dev/kfd", "a GPU"),
-    (b"/dev/infiniband/", "an RDMA device"),
-    (b"/dev/net/tun", "a TUN device"),
-];
 
 /// Namespaces that a tree must share with us.
 const NAMESPACES: [&str; 9] = [
@@ -40,11 +26,20 @@ const NAMESPACES: [&str; 9] = [
     "time_for_children",
 ];
 
-/// Everything that stands in the way of a checkpoint of a process and its descendants.
+/// Everything that stands in the way of a checkpoint of a process and its descendants, as far as can be seen while they run.
 ///
 /// # Errors
 /// When `/proc` can't be read.
 pub fn obstacles(root: &Root, pid: u32) -> Result<Vec<Obstacle>, Error> {
+    let mut found = lasting(root, pid)?;
+    let members = members(root, pid, Extent::Whole)?;
+    let pids: Vec<u32> = members.iter().map(|process| process.pid).collect();
+    found.extend(look::obstacles(root, &pids));
+    Ok(found)
+}
+
+/// What does not change from one moment to the next, as connections do: looked for before anything is stopped.
+pub(super) fn lasting(root: &Root, pid: u32) -> Result<Vec<Obstacle>, Error> {
     let mut found = Vec::new();
     for process in members(root, pid, Extent::Whole)? {
         let mut of_this = Vec::new();
@@ -68,49 +63,24 @@ fn has_ended(root: &Root, pid: u32) -> bool {
 
 fn of_process(root: &Root, pid: u32, found: &mut Vec<Obstacle>) -> Result<(), Error> {
     let text = root.read(format!("proc/{pid}/status"))?;
-    let mut add = |what: String, remedy: &str| found.push(Obstacle::new(pid, what, remedy));
     let status = Status::parse(&text).ok();
     if status.as_ref().is_some_and(|status| status.tracer_pid != 0) {
-        add("it is traced".into(), "end the debugger or tracer first");
+        found.push(TRACED.of(pid, &[]));
     }
     if field(&text, b"x86_Thread_features").is_some_and(|features| features.starts_with(b"shstk")) {
-        add(
-            "it has shadow stacks".into(),
-            "run it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK",
-        );
+        found.push(SHADOW_STACKS.of(pid, &[]));
     }
     for name in NAMESPACES {
         let of = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}")).ok();
         if of(&pid.to_string()) != of("self") {
-            add(
-                format!("it has another {name} namespace than this command"),
-                "none yet: checkpoint it with CRIU",
-            );
-        }
-    }
-    for entry in root.list(format!("proc/{pid}/fd"))? {
-        let fd = entry.to_string_lossy().into_owned();
-        let Ok(link) = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")) else {
-            continue; // closed meanwhile
-        };
-        let link = link.as_os_str().as_bytes();
-        if let Some((_, what)) = NOT_YET
-            .iter()
-            .find(|(beginning, _)| link.starts_with(beginning))
-        {
-            add(
-                format!("descriptor {fd} is {what}"),
-                "close it first, or checkpoint it with CRIU",
-            );
+            found.push(NAMESPACE.of(pid, &[&name]));
         }
     }
     let directory = root.open_dir(format!("proc/{pid}"))?;
     smaps::stream_file(&directory, &mut Vec::new(), |smap: &Smap<'_>| {
         if let Some(what) = mapping(smap) {
-            add(
-                format!("it maps {what} at {:#x}", smap.mapping.start),
-                "none yet",
-            );
+            let at = format!("{:#x}", smap.mapping.start);
+            found.push(MAPPING.of(pid, &[&what, &at]));
         }
     })
     .map_err(|source| plimsoll_surgery::holds::LookError::Mappings { pid, source })?;
@@ -126,29 +96,27 @@ pub(super) fn mapping(smap: &Smap<'_>) -> Option<&'static str> {
         MapName::Vdso | MapName::Vvar | MapName::Vsyscall | MapName::Special(_)
     );
     if !kernel && flags.intersects(VmFlag::IO | VmFlag::PFNMAP | VmFlag::MIXEDMAP) {
-        return Some("memory of a device");
+        return Some(mapped::DEVICE);
     }
     if flags.intersects(armed) {
-        return Some("memory that it answers the page faults of");
+        return Some(mapped::ARMED);
     }
     for (flag, what) in [
-        (VmFlag::SHADOW_STACK, "a shadow stack"),
-        (VmFlag::SEALED, "sealed memory"),
+        (VmFlag::SHADOW_STACK, mapped::SHADOW_STACK),
+        (VmFlag::SEALED, mapped::SEALED),
     ] {
         if !kernel && flags.contains(flag) {
             return Some(what);
         }
     }
     match smap.mapping.name() {
-        MapName::SysV { .. } if flags.contains(VmFlag::HUGETLB) => {
-            Some("a System V segment of huge pages")
-        }
-        MapName::SecretMem => Some("secret memory"),
-        MapName::Descriptor(_) => Some("a ring that it shares with the kernel"),
+        MapName::SysV { .. } if flags.contains(VmFlag::HUGETLB) => Some(mapped::HUGE_SEGMENT),
+        MapName::SecretMem => Some(mapped::SECRET),
+        MapName::Descriptor(_) => Some(mapped::RING),
         MapName::File {
             path: b"/[aio]",
             deleted: true,
-        } => Some("a ring of io_setup(2)"),
+        } => Some(mapped::AIO),
         _ => None,
     }
 }

@@ -116,7 +116,7 @@ impl Dump<'_> {
     /// [`Error`]: the tree runs on as it was, and there are no images.
     pub fn run(&self) -> Result<Dumped, Error> {
         let page_size = plimsoll_proc::page_size::read(self.root)?;
-        let obstacles = check::obstacles(self.root, self.pid)?;
+        let obstacles = check::lasting(self.root, self.pid)?;
         if !obstacles.is_empty() {
             return Err(Error::Refused(obstacles));
         }

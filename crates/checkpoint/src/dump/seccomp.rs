@@ -1,8 +1,8 @@
 //! Filters of system calls (`seccomp(2)`), read by ptrace. They are kept as chains, the newest first, in one image for all
 //! threads of the tree; who has the same filters has the same chain.
 
+use crate::coverage::SUPERVISOR;
 use crate::error::{Error, Step};
-use crate::obstacle::Obstacle;
 use crate::snapshot::Process;
 use plimsoll_image::proto::{SeccompEntry, SeccompFilter as Filter, SeccompMode};
 use plimsoll_surgery::stop::StoppedProcess;
@@ -94,9 +94,7 @@ fn chain(pid: u32, thread: &Stopped) -> Result<Vec<SeccompFilter>, Error> {
         .map_err(|error| step.failed(error))?
     {
         if asks_somebody(&filter.program) {
-            let what = "a supervisor answers some of its system calls (SECCOMP_RET_USER_NOTIF)";
-            let remedy = "run it without the supervisor";
-            return Err(Error::Refused(vec![Obstacle::new(pid, what, remedy)]));
+            return Err(Error::refused(SUPERVISOR.of(pid, &[])));
         }
         chain.push(filter);
     }

@@ -1,5 +1,6 @@
 //! Who belongs to the tree, zombies included, and what its processes share.
 
+use crate::coverage::SHARED;
 use crate::error::Error;
 use crate::namespace;
 use plimsoll_image::proto::{PstreeEntry, TaskKobjIdsEntry};
@@ -138,9 +139,7 @@ impl Objects {
             };
             let holders: Vec<_> = nodes.iter().filter_map(holder).collect();
             for pid in crate::sharing::strangers(&holders) {
-                let what = format!("it shares {name} with another process");
-                let remedy = "none yet: checkpoint it with CRIU";
-                obstacles.push(crate::Obstacle::new(pid, what, remedy));
+                obstacles.push(SHARED.of(pid, &[&name]));
             }
         }
         if obstacles.is_empty() {

@@ -1,6 +1,7 @@
 //! Descriptors that events come from: eventfd, timerfd, signalfd, epoll, pidfd. What they hold stands in `fdinfo`.
 
 use super::{Files, Open, entry, unknown};
+use crate::coverage::EPOLL;
 use crate::error::Error;
 use plimsoll_image::proto::{
     EventfdFileEntry, EventpollFileEntry, EventpollTfdEntry, FdTypes, FileEntry, PidfdEntry,
@@ -121,13 +122,9 @@ fn number_of(open: &Open<'_>, told: u32, nth: u32) -> Result<u32, Error> {
     let path = format!("/proc/{}/fd", open.pid);
     let names = std::fs::read_dir(&path).map_err(|source| Error::file("list", &path, source))?;
     let mut numbers = names.filter_map(|name| name.ok()?.file_name().to_str()?.parse().ok());
-    numbers.find(|number| is(*number)).ok_or_else(|| {
-        let what = format!(
-            "descriptor {} is an epoll that watches a file which the process has not open",
-            open.fd
-        );
-        Error::Refused(vec![crate::Obstacle::new(open.pid, what, "close it first")])
-    })
+    numbers
+        .find(|number| is(*number))
+        .ok_or_else(|| Error::refused(EPOLL.of(open.pid, &[&open.fd])))
 }
 
 /// `pidfd_open(2)`

@@ -2,10 +2,10 @@
 //! socket are shut down has to be asked of `sock_diag(7)`.
 
 use super::{Files, Open, datagrams, entry, peek, tcp, unknown};
+use crate::coverage::IP_BUSY;
 use crate::error::Error;
 use crate::inet_address::{own, peer, unspecified, words};
 use crate::ip_options::{self, Kind};
-use crate::obstacle::Obstacle;
 use crate::socket_options;
 use crate::tcp::repair::Info;
 use crate::tcp::state::{CLOSE, ESTABLISHED, LISTEN};
@@ -75,7 +75,7 @@ pub(super) fn socket(files: &mut Files, open: &Open<'_>, id: u32) -> Result<File
             }
             let shut = files.datagram_shutdowns().map_err(failed)?.get(&ino);
             this.shutdown = Some(shutdown(shut.copied().unwrap_or(0)).into());
-            if datagrams::wait(open).map_err(failed)? {
+            if !files.only_look && datagrams::wait(open).map_err(failed)? {
                 peek::from_the_first(open, || datagrams::queue(files, open, id, own))?;
             }
         }
@@ -98,9 +98,7 @@ fn kind(socket: BorrowedFd<'_>) -> Result<Kind, Errno> {
 }
 
 fn refuse<T>(open: &Open<'_>, how: &str) -> Result<T, Error> {
-    let what = format!("descriptor {} is a socket {how}", open.fd);
-    let remedy = "wait until it is done with that";
-    Err(Error::Refused(vec![Obstacle::new(open.pid, what, remedy)]))
+    Err(Error::refused(IP_BUSY.of(open.pid, &[&open.fd, &how])))
 }
 
 /// A TCP socket without a connection tells only by its events that its receiving way is shut.

@@ -8,6 +8,7 @@ mod datagrams;
 mod event;
 mod inet;
 mod locks;
+pub(super) mod look;
 mod memory;
 mod namespace;
 mod netlink;
@@ -22,6 +23,7 @@ mod tty;
 mod unix;
 
 use super::Options;
+use crate::coverage::{LOCKS, OTHER_FILE, OTHER_FILES};
 use crate::error::Error;
 use crate::snapshot::{Ghost, Snapshot};
 use plimsoll_image::Entry;
@@ -46,6 +48,8 @@ use std::os::unix::ffi::OsStrExt;
 #[derive(Debug)]
 pub(super) struct Files {
     options: Options,
+    /// Nothing is read, held still or opened anew: the tree runs.
+    only_look: bool,
     last_id: u32,
     /// One descriptor (process, number) for each open file, in the kernel's order of open files.
     known: Vec<((u32, u32), u32)>,
@@ -126,6 +130,7 @@ impl Files {
     pub(super) fn new(options: Options) -> Self {
         Self {
             options,
+            only_look: false,
             last_id: 0,
             known: Vec::new(),
             entries: BTreeMap::new(),
@@ -158,44 +163,45 @@ impl Files {
         if self.tables.contains_key(&id) {
             return Ok(());
         }
-        let gone = || Error::NoProcess(pid);
-        let raw = i32::try_from(pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or_else(gone)?;
-        let pidfd = pidfd_open(raw, PidfdFlags::empty()).map_err(|_| gone())?;
-        let number = |name: std::ffi::OsString| name.to_str()?.parse().ok();
-        let names = root.list(format!("proc/{pid}/fd"))?;
-        let mut numbers: Vec<u32> = names.into_iter().filter_map(number).collect();
-        numbers.sort_unstable();
+        let (pidfd, numbers) = descriptors(root, pid)?;
         let mut table = Vec::with_capacity(numbers.len());
         for fd in numbers {
-            let text = root.read(format!("proc/{pid}/fdinfo/{fd}"))?;
-            let info = Fdinfo::parse(&text).map_err(|_| gone())?;
-            let held = info.lines().filter_map(|line| locks::read(line, pid, fd));
-            let held: Vec<FileLockEntry> = held.collect();
-            let cloexec = info.flags & libc::O_CLOEXEC.unsigned_abs() != 0;
-            let file_id = match self.find((pid, fd))? {
-                Ok(id) => id,
-                Err(_) => {
-                    let remote = i32::try_from(fd).unwrap_or(-1);
-                    let file = pidfd_getfd(&pidfd, remote, PidfdGetfdFlags::empty());
-                    let path = format!("/proc/{pid}/fd/{fd}");
-                    let file = file.map_err(|errno| Error::file("duplicate", path, errno))?;
-                    self.learn((pid, fd), file, info)?
-                }
-            };
-            self.keep_locks(file_id, pid, held)?;
-            table.push(FdinfoEntry {
-                id: file_id,
-                flags: u32::from(cloexec), // FD_CLOEXEC
-                r#type: self.entries.get(&file_id).map_or(0, |entry| entry.r#type),
-                fd,
-                ..FdinfoEntry::default()
-            });
+            table.push(self.descriptor(root, &pidfd, (pid, fd))?);
         }
         self.tables.insert(id, table);
         Ok(())
+    }
+
+    /// One descriptor of a process.
+    fn descriptor(
+        &mut self,
+        root: &Root,
+        pidfd: &OwnedFd,
+        (pid, fd): (u32, u32),
+    ) -> Result<FdinfoEntry, Error> {
+        let text = root.read(format!("proc/{pid}/fdinfo/{fd}"))?;
+        let info = Fdinfo::parse(&text).map_err(|_| Error::NoProcess(pid))?;
+        let held = info.lines().filter_map(|line| locks::read(line, pid, fd));
+        let held: Vec<FileLockEntry> = held.collect();
+        let cloexec = info.flags & libc::O_CLOEXEC.unsigned_abs() != 0;
+        let file_id = match self.find((pid, fd))? {
+            Ok(id) => id,
+            Err(_) => {
+                let remote = i32::try_from(fd).unwrap_or(-1);
+                let file = pidfd_getfd(pidfd, remote, PidfdGetfdFlags::empty());
+                let path = format!("/proc/{pid}/fd/{fd}");
+                let file = file.map_err(|errno| Error::file("duplicate", path, errno))?;
+                self.learn((pid, fd), file, info)?
+            }
+        };
+        self.keep_locks(file_id, pid, held)?;
+        Ok(FdinfoEntry {
+            id: file_id,
+            flags: u32::from(cloexec), // FD_CLOEXEC
+            r#type: self.entries.get(&file_id).map_or(0, |entry| entry.r#type),
+            fd,
+            ..FdinfoEntry::default()
+        })
     }
 
     /// Locks that several descriptors show are taken along once.
@@ -206,11 +212,7 @@ impl Files {
         held: Vec<FileLockEntry>,
     ) -> Result<(), Error> {
         if !held.is_empty() && !self.options.file_locks {
-            let what = "it holds file locks";
-            let remedy = "allow them to be taken along by --file-locks";
-            return Err(Error::Refused(vec![crate::Obstacle::new(
-                pid, what, remedy,
-            )]));
+            return Err(Error::refused(LOCKS.of(pid, &[])));
         }
         for lock in held {
             let same = |other: &FileLockEntry| {
@@ -436,6 +438,18 @@ impl Files {
     }
 }
 
+/// A process, and the numbers of its descriptors.
+fn descriptors(root: &Root, pid: u32) -> Result<(OwnedFd, Vec<u32>), Error> {
+    let gone = || Error::NoProcess(pid);
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pidfd = pidfd_open(raw.ok_or_else(gone)?, PidfdFlags::empty()).map_err(|_| gone())?;
+    let number = |name: std::ffi::OsString| name.to_str()?.parse().ok();
+    let names = root.list(format!("proc/{pid}/fd"))?;
+    let mut numbers: Vec<u32> = names.into_iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok((pidfd, numbers))
+}
+
 /// A socket, by its family.
 fn socket(files: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry, Error> {
     let family = plimsoll_sys::socket::number(&open.file, libc::SOL_SOCKET, libc::SO_DOMAIN);
@@ -466,12 +480,12 @@ fn entry(kind: FdTypes, id: u32) -> FileEntry {
 
 fn unknown(open: &Open<'_>) -> Error {
     let link = plimsoll_proc::text::printable(open.link);
-    Error::Refused(vec![crate::Obstacle::new(
-        open.pid,
-        format!(
-            "descriptor {} is {link}, which can't be checkpointed yet",
-            open.fd
-        ),
-        "close it first",
-    )])
+    let what = other(open.link).unwrap_or(&link);
+    Error::refused(OTHER_FILE.of(open.pid, &[&open.fd, &what]))
+}
+
+/// A word for a link that leads to what is known not to be covered.
+pub(super) fn other(link: &[u8]) -> Option<&'static str> {
+    let begins = |(beginning, _): &&(&[u8], _)| link.starts_with(beginning);
+    OTHER_FILES.iter().find(begins).map(|(_, word)| *word)
 }

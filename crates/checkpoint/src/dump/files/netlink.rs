@@ -1,8 +1,8 @@
 //! Netlink sockets (`netlink(7)`): port, groups, peer and options.
 
 use super::{Files, Open, entry};
+use crate::coverage::NETLINK_WAITS;
 use crate::error::Error;
-use crate::obstacle::Obstacle;
 use crate::socket_options;
 use plimsoll_image::proto::{FdTypes, FileEntry, NetlinkSkEntry};
 use plimsoll_sys::socket::{number, option};
@@ -16,9 +16,7 @@ pub(super) fn socket(_: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntr
     let failed = |errno: Errno| open.failed("look into the socket", errno);
     let socket = open.file.as_fd();
     if has_waiting(socket).map_err(failed)? {
-        let what = format!("messages wait in descriptor {}, a netlink socket", open.fd);
-        let remedy = "wait until they are read";
-        return Err(Error::Refused(vec![Obstacle::new(open.pid, what, remedy)]));
+        return Err(Error::refused(NETLINK_WAITS.of(open.pid, &[&open.fd])));
     }
     let own = rustix::net::getsockname(socket).and_then(SocketAddrNetlink::try_from);
     let own = own.map_err(failed)?;

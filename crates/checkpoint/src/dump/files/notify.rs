@@ -2,8 +2,8 @@
 //! beside that where one leads to it, and an unlinked file is found among those that are taken along.
 
 use super::{Files, Open, entry, unknown};
+use crate::coverage::{FILE_SYSTEM, NO_HANDLES};
 use crate::error::Error;
-use crate::obstacle::Obstacle;
 use plimsoll_image::proto::{
     FanotifyFileEntry, FanotifyInodeMarkEntry, FanotifyMarkEntry, FanotifyMountMarkEntry, FdTypes,
     FhEntry, FileEntry, InotifyFileEntry, InotifyWdEntry, MarkType,
@@ -105,9 +105,7 @@ fn marked(open: &Open<'_>, id: u32, mark: &Mark<'_>) -> Result<FanotifyMarkEntry
             });
         }
         On::FileSystem(_) => {
-            let what = format!("descriptor {} watches a whole file system", open.fd);
-            let remedy = "watch its mounts instead";
-            return Err(Error::Refused(vec![Obstacle::new(open.pid, what, remedy)]));
+            return Err(Error::refused(FILE_SYSTEM.of(open.pid, &[&open.fd])));
         }
     }
     Ok(entry)
@@ -120,13 +118,7 @@ fn handle(
     hexadecimal: Option<&[u8]>,
     sdev: u64,
 ) -> Result<FhEntry, Error> {
-    let no_handle = || {
-        let what = format!(
-            "descriptor {} watches a file on a file system that gives no handles",
-            open.fd
-        );
-        Error::Refused(vec![Obstacle::new(open.pid, what, "close it first")])
-    };
+    let no_handle = || Error::refused(NO_HANDLES.of(open.pid, &[&open.fd]));
     let told = Handle {
         kind: kind
             .and_then(|kind| u32::try_from(kind).ok())

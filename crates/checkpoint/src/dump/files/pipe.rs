@@ -1,6 +1,7 @@
 //! Pipes and FIFOs, with what waits in them: read by `tee(2)`, which takes nothing out.
 
 use super::{Files, Open, entry, regular};
+use crate::coverage::PACKETS;
 use crate::error::Error;
 use plimsoll_image::proto::{
     FdTypes, FifoEntry, FileEntry, PipeDataEntry, PipeEntry, RegFileEntry,
@@ -17,8 +18,13 @@ use std::io::Read;
 /// An end of a pipe.
 pub(super) fn pipe(files: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry, Error> {
     let pipe_id = number(open);
+    let look_only = files.only_look; // who opens an end may be waited for
     if let Entry::Vacant(new) = files.pipes.entry(pipe_id) {
-        new.insert(waiting(open, pipe_id)?);
+        new.insert(if look_only {
+            None
+        } else {
+            waiting(open, pipe_id)?
+        });
     }
     Ok(FileEntry {
         pipe: Some(PipeEntry {
@@ -34,8 +40,13 @@ pub(super) fn pipe(files: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEn
 /// A FIFO: a file with a path and a pipe behind it.
 pub(super) fn fifo(files: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry, Error> {
     let pipe_id = number(open);
+    let look_only = files.only_look; // who opens an end may be waited for
     if let Entry::Vacant(new) = files.fifos.entry(pipe_id) {
-        new.insert(waiting(open, pipe_id)?);
+        new.insert(if look_only {
+            None
+        } else {
+            waiting(open, pipe_id)?
+        });
     }
     let regf_id = files.new_id();
     let link = format!("/proc/{}/fd/{}", open.pid, open.fd);
@@ -78,14 +89,7 @@ fn waiting(
     let bytes = peek(&reader, size).map_err(failed)?;
     let packets = open.info.flags & libc::O_DIRECT.unsigned_abs() != 0;
     if packets && !bytes.is_empty() {
-        return Err(Error::Refused(vec![crate::Obstacle::new(
-            open.pid,
-            format!(
-                "descriptor {} is a pipe that holds packets, whose borders can't be seen",
-                open.fd
-            ),
-            "none yet: try again when it is empty",
-        )]));
+        return Err(Error::refused(PACKETS.of(open.pid, &[&open.fd])));
     }
     let entry = PipeDataEntry {
         pipe_id,

@@ -5,6 +5,7 @@
 //! name beside its old one, if the caller allows that (`--link-remap`).
 
 use super::{Files, Open, entry, pipe, tty, unknown};
+use crate::coverage::{LARGE_UNLINKED, OTHER_NAME};
 use crate::error::Error;
 use crate::snapshot::Ghost;
 use plimsoll_image::proto::{
@@ -166,14 +167,8 @@ fn read_ghost(link: &str, there: &Stat, limit_bytes: u64) -> Result<Ghost, Error
     match FileType::from_raw_mode(there.st_mode) {
         FileType::RegularFile => {
             if there.st_blocks.unsigned_abs() * 512 > limit_bytes {
-                let what = format!("{link} is unlinked and holds more than {limit_bytes} bytes");
-                let obstacle = crate::Obstacle {
-                    pid: None,
-                    what,
-                    remedy: "allow more by --ghost-limit".into(),
-                    is_privilege: false,
-                };
-                return Err(Error::Refused(vec![obstacle]));
+                let obstacle = LARGE_UNLINKED.of(None, &[&link, &limit_bytes]);
+                return Err(Error::refused(obstacle));
             }
             let file = File::open(link).map_err(failed)?;
             ghost.chunks = chunks(&file).map_err(failed)?;
@@ -222,12 +217,8 @@ fn chunks(file: &File) -> std::io::Result<Vec<(u64, Vec<u8>)>> {
 fn linked(files: &mut Files, link: &str, was: &[u8], there: &Stat, id: u32) -> Result<(), Error> {
     let name = plimsoll_proc::text::printable(was).into_owned();
     if !files.options.link_remap {
-        return Err(Error::Refused(vec![crate::Obstacle {
-            pid: None,
-            what: format!("{name} is open and its name is gone, but another name keeps it"),
-            remedy: "allow a new name beside it by --link-remap".into(),
-            is_privilege: false,
-        }]));
+        let obstacle = OTHER_NAME.of(None, &[&name]);
+        return Err(Error::refused(obstacle));
     }
     let path = Path::new(OsStr::from_bytes(was));
     let remap_id = files.new_id();

@@ -2,8 +2,8 @@
 //! host, and outlives who made it; it is taken along with what it holds if nobody else has it attached.
 
 use super::Files;
+use crate::coverage::{SEGMENT_OUTSIDE, SEGMENT_PART};
 use crate::error::Error;
-use crate::obstacle::Obstacle;
 use plimsoll_image::proto::{IpcDescEntry, IpcShmEntry, VmaEntry};
 use plimsoll_sys::sysv_shm;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,14 +29,11 @@ pub(super) fn mapped(
     link: &str,
     vma: &VmaEntry,
 ) -> Result<u32, Error> {
-    let refuse =
-        |what: String, remedy: &str| Error::Refused(vec![Obstacle::new(pid, what, remedy)]);
     let id = u32::try_from(number).map_err(|_| Error::inconsistent("a segment's number"))?;
     let told = sysv_shm::status(id.cast_signed())
         .map_err(|source| Error::file("ask about", format!("System V segment {id}"), source))?;
     if vma.pgoff != 0 || vma.end - vma.start < told.size_bytes {
-        let what = format!("it has a part of System V segment {id} attached");
-        return Err(refuse(what, "attach it whole"));
+        return Err(Error::refused(SEGMENT_PART.of(pid, &[&id])));
     }
     let segment = match files.segments.entry(id) {
         std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
@@ -74,9 +71,7 @@ pub(super) fn finish(segments: Segments) -> Result<Vec<IpcShmEntry>, Error> {
         let told = sysv_shm::status(id.cast_signed());
         if told.is_ok_and(|told| told.attached > segment.attached.len() as u64) {
             let pid = segment.attached.first().map_or(0, |(pid, _)| *pid);
-            let what = format!("others have System V segment {id} attached, too");
-            let remedy = "checkpoint them with it";
-            shared.push(Obstacle::new(pid, what, remedy));
+            shared.push(SEGMENT_OUTSIDE.of(pid, &[&id]));
         }
         entries.push(segment.entry);
     }

@@ -2,6 +2,7 @@
 //! meanwhile, so what is told fits together, also where both ends are in the tree.
 
 use super::{Files, Open};
+use crate::coverage::{TCP_IN_BETWEEN, TCP_OUTSIDE, TCP_UNLOCKED};
 use crate::error::Error;
 use crate::obstacle::Obstacle;
 use crate::tcp::lock::{self, Lock, plain};
@@ -50,9 +51,9 @@ pub(super) fn connection(
         return Ok(());
     }
     let refuse = |how: &str| {
-        let what = format!("descriptor {} is a TCP socket {how}", open.fd);
-        let obstacle = Obstacle::new(open.pid, what, "close it first");
-        Err(Error::Refused(vec![obstacle]))
+        Err(Error::refused(
+            TCP_IN_BETWEEN.of(open.pid, &[&open.fd, &how]),
+        ))
     };
     if Ends::of(info.state).is_none() {
         return refuse("that is about to be connected");
@@ -69,6 +70,9 @@ pub(super) fn connection(
         peer,
         socket: socket.map_err(|source| open.failed("duplicate", source))?,
     });
+    if files.only_look {
+        return Ok(());
+    }
     if info.state != CLOSE {
         connections.hold(own, peer, files.options.skip_network_lock);
     }
@@ -95,18 +99,10 @@ impl Connections {
     /// Those with a peer outside of the tree that may not, or can't, be taken along.
     pub(super) fn refused(&self, allowed: bool) -> Vec<Obstacle> {
         let refuse = |connection: &Connection| {
-            let fd = connection.fd;
-            let what = format!("descriptor {fd} is a TCP connection with one outside of the tree");
+            let Connection { pid, fd, .. } = connection;
             match self.unlocked {
-                _ if !allowed => {
-                    let remedy = "allow it by --tcp-established, or close it by --tcp-close";
-                    Some(Obstacle::new(connection.pid, what, remedy))
-                }
-                Some(errno) => {
-                    let what = format!("{what}, and nftables can't keep its packets away: {errno}");
-                    let remedy = "do without by --network-lock skip: the peer may give up";
-                    Some(Obstacle::new(connection.pid, what, remedy))
-                }
+                _ if !allowed => Some(TCP_OUTSIDE.of(*pid, &[fd])),
+                Some(errno) => Some(TCP_UNLOCKED.of(*pid, &[fd, &errno])),
                 None => None,
             }
         };

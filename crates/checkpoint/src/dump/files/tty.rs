@@ -2,6 +2,7 @@
 //! settings are kept once, in an entry of its own.
 
 use super::{Files, Open, entry};
+use crate::coverage::{CONTROLLED_OUTSIDE, TERMINAL_NUMBER, TERMINAL_OUTSIDE, TERMINAL_TWICE};
 use crate::error::Error;
 use crate::obstacle::Obstacle;
 use crate::tty::{self, Device, Waiting};
@@ -17,9 +18,6 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
-
-const REMEDY: &str =
-    "allow it to find another terminal by --shell-job, or checkpoint what is behind it, too";
 
 /// The terminals of a tree.
 #[derive(Debug, Default)]
@@ -63,9 +61,9 @@ pub(super) fn file(
         _ => 0,
     };
     if index > tty::LAST_INDEX {
-        let what = format!("descriptor {} is the terminal {index}", open.fd);
-        let remedy = format!("use terminals up to {}", tty::LAST_INDEX);
-        return Err(Error::Refused(vec![Obstacle::new(open.pid, what, remedy)]));
+        return Err(Error::refused(
+            TERMINAL_NUMBER.of(open.pid, &[&open.fd, &index]),
+        ));
     }
     let number = tty::number(device, index);
     files.terminals.learn(open, device, index)?;
@@ -156,9 +154,7 @@ impl Terminals {
             return Ok(());
         }
         // Images have one entry for both.
-        let what = format!("terminal {index} was hung up, and another has its number now");
-        let remedy = "close one of them";
-        Err(Error::Refused(vec![Obstacle::new(open.pid, what, remedy)]))
+        Err(Error::refused(TERMINAL_TWICE.of(open.pid, &[&index])))
     }
 
     /// Which terminal controls a process.
@@ -221,18 +217,18 @@ impl Terminals {
     }
 
     /// Slaves whose master is not in the tree, open or in control of a leader of the tree.
-    fn foreign(&self) -> Vec<Obstacle> {
+    pub(super) fn foreign(&self) -> Vec<Obstacle> {
         let has_master = |index: u32| self.known.contains_key(&tty::number(Device::Master, index));
         let open = self.known.values().filter_map(|known| {
             let index = known.info.pty.as_ref()?.index;
             let foreign = !has_master(index) && !tty::is_hung_up(&known.info);
-            let what = format!("descriptor {} is a terminal that others show", known.by.1);
-            foreign.then(|| Obstacle::new(known.by.0, what, REMEDY))
+            let (pid, fd) = known.by;
+            foreign.then(|| TERMINAL_OUTSIDE.of(pid, &[&fd]))
         });
         let leaders = self.controlled.iter().filter_map(|one| {
             let index = slave(one.terminal)?;
             let foreign = one.pid == one.session && !has_master(index);
-            foreign.then(|| Obstacle::new(one.pid, "others show its controlling terminal", REMEDY))
+            foreign.then(|| CONTROLLED_OUTSIDE.of(one.pid, &[]))
         });
         open.chain(leaders).collect()
     }

@@ -2,6 +2,7 @@
 //! included.
 
 use super::{Files, Open, entry, peek};
+use crate::coverage::{UNIX_IN_BETWEEN, UNIX_OUTSIDE};
 use crate::error::Error;
 use crate::obstacle::Obstacle;
 use crate::socket_options;
@@ -106,12 +107,9 @@ pub(super) fn socket(files: &mut Files, open: &Open<'_>, id: u32) -> Result<File
     let told = all.get(&ino).ok_or_else(|| failed(Errno::NOENT))?;
     let mut told = Told::clone(told);
     let refuse = |what: &str| {
-        let what = format!("descriptor {} is a socket {what}", open.fd);
-        Err(Error::Refused(vec![Obstacle::new(
-            open.pid,
-            what,
-            "let it be accepted or closed first",
-        )]))
+        Err(Error::refused(
+            UNIX_IN_BETWEEN.of(open.pid, &[&open.fd, &what]),
+        ))
     };
     if told.state == LISTEN && told.icons.contains(&0) {
         return refuse("with a waiting connection that is closed again already");
@@ -133,7 +131,7 @@ pub(super) fn socket(files: &mut Files, open: &Open<'_>, id: u32) -> Result<File
     if told.peer != 0 && !files.unix_is_ours(told.peer) {
         files.unix_peers.insert(ino, (told.peer, open.pid, open.fd));
     }
-    if told.receives > 0 && told.state != LISTEN {
+    if told.receives > 0 && told.state != LISTEN && !files.only_look {
         peek::from_the_first(open, || queue(files, open, id))?;
     }
     let (name, name_dir, deleted, file_perms) = name(open, &told);
@@ -292,9 +290,7 @@ pub(super) fn outside(files: &mut Files) -> Vec<Obstacle> {
             files.entries.insert(id, external(id, peer, name));
             continue;
         }
-        let what = format!("descriptor {fd} is a socket connected with one outside of the tree");
-        let remedy = "close it first, or checkpoint the other end with it";
-        obstacles.push(Obstacle::new(pid, what, remedy));
+        obstacles.push(UNIX_OUTSIDE.of(pid, &[&fd]));
     }
     obstacles
 }
