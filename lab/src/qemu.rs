@@ -67,9 +67,15 @@ impl Qemu {
         ]);
         command.args(match machine.accelerator {
             Accelerator::Kvm => ["-machine", "pc,accel=kvm", "-cpu", "host"],
-            // Five-level page tables would only make emulation slower; 7.2 gets the flags of `cmpxchg16b` wrong,
-            // and a 6.12 kernel falls over them.
-            Accelerator::Tcg => ["-machine", "pc,accel=tcg", "-cpu", "max,la57=off,cx16=off"],
+            // Five-level page tables would only make emulation slower, and so would `rep stosb` and `rep movsb`, which
+            // a kernel prefers where they are called fast: they are emulated byte by byte. 7.2 gets the flags of
+            // `cmpxchg16b` wrong, and a 6.12 kernel falls over them.
+            Accelerator::Tcg => [
+                "-machine",
+                "pc,accel=tcg",
+                "-cpu",
+                "max,la57=off,cx16=off,erms=off,fsrm=off",
+            ],
         });
         command.args(["-smp", &machine.cpus.to_string()]);
         // QEMU's own `k`: KiB.
