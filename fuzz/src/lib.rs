@@ -35,8 +35,10 @@ use std::ffi::OsStr;
 use std::hint::black_box;
 use std::os::unix::ffi::OsStrExt;
 
+mod beancounters;
 mod findings;
 mod store;
+pub use beancounters::beancounters;
 pub use findings::findings;
 pub use store::{record, store};
 

@@ -30,6 +30,12 @@ pub(crate) enum Verb {
     /// Resume parked trees when what they sleep on turns ready; started by the other verbs
     #[command(hide = true)]
     Watch,
+    Run(crate::hold::args::Run),
+    Hold(crate::hold::args::Hold),
+    Holds(crate::hold::args::Holds),
+    Release(crate::hold::args::Release),
+    #[command(hide = true)]
+    Enter(crate::hold::args::Enter),
     Image(crate::image::args::Image),
     Checkpoint(crate::checkpoint::CheckpointArgs),
     Restore(crate::checkpoint::RestoreArgs),

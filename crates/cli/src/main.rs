@@ -14,6 +14,7 @@ mod explain;
 mod failure;
 mod gather;
 mod guard;
+mod hold;
 mod image;
 mod interrupt;
 mod look;
@@ -84,6 +85,11 @@ fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Parked(args) => parked::run(&args),
         Verb::Guard(args) => guard::run(&args),
         Verb::Watch => wake::watch(),
+        Verb::Run(args) => end_with(hold::run(&args)?),
+        Verb::Hold(args) => hold::hold(&args),
+        Verb::Holds(args) => hold::holds(&args),
+        Verb::Release(args) => hold::release(&args),
+        Verb::Enter(args) => end_with(hold::enter(&args)?),
         Verb::Image(args) => image::run(&args),
         Verb::Checkpoint(args) => checkpoint::checkpoint(&args),
         Verb::Restore(args) => checkpoint::restore(&args),
@@ -91,6 +97,11 @@ fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Completions { shell } => Ok(manual::completions(shell)?),
         Verb::Man { dir } => manual::man_pages(&dir),
     }
+}
+
+/// For the verbs that end as a command of the caller's does.
+fn end_with(code: u8) -> ! {
+    std::process::exit(code.into())
 }
 
 #[cfg(test)]

@@ -20,6 +20,10 @@ fn help() {
       resume       Let parked processes run again, and bring their memory back
       parked       Show what is parked
       guard        Answer memory pressure by a ladder, that kills only last, and say why
+      run          Run a command that may have so much RAM and so much swap, and no more
+      hold         Give something that runs two numbers, RAM and swap
+      holds        Show what is held: how much of what, the limits, and how often they were met
+      release      End a hold
       image        Look at checkpoint images, verify, convert and compare them
       checkpoint   Write a process tree down, to start it again later
       restore      Start a process tree again that was written down

@@ -15,6 +15,7 @@ mod explained;
 mod explained_guests;
 mod guests;
 mod healthy;
+mod held;
 mod help;
 mod hostile;
 mod hostile_tree;

@@ -20,6 +20,7 @@ pub mod ptrace;
 pub mod region;
 pub mod remote;
 pub mod restartable;
+pub mod runtime_dir;
 pub mod seccomp;
 pub mod secretmem;
 pub mod signal;

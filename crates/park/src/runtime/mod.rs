@@ -33,12 +33,12 @@ pub(crate) use self::watcher::WatcherLock;
 use self::file::numbered;
 use self::record::read_record;
 use crate::session::{GUARDIAN, Guarded};
-use crate::store::is_in_memory;
 use plimsoll_surgery::tree::ProcessName;
+use plimsoll_sys::runtime_dir;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -77,15 +77,7 @@ impl Runtime {
     /// # Errors
     /// When it can't be made, or is not this user's alone.
     pub fn of_this_user() -> Result<Self, RuntimeError> {
-        let user = rustix::process::geteuid();
-        let run = Path::new("/run");
-        let base = match std::env::var_os("XDG_RUNTIME_DIR") {
-            _ if user.is_root() && is_in_memory(run) => run.join("plimsoll"),
-            _ if user.is_root() => PathBuf::from("/dev/shm/plimsoll-0"),
-            Some(dir) => Path::new(&dir).join("plimsoll"),
-            None => PathBuf::from(format!("/dev/shm/plimsoll-{}", user.as_raw())),
-        };
-        Self::at(base)
+        Self::at(runtime_dir::of_this_user())
     }
 
     /// One in a directory of the caller's.
@@ -94,23 +86,10 @@ impl Runtime {
     /// As [`Runtime::of_this_user`].
     pub fn at(base: PathBuf) -> Result<Self, RuntimeError> {
         let dir = base.join("parked");
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir)
-            .map_err(RuntimeError::new("make", &dir))?;
+        runtime_dir::make(&dir).map_err(RuntimeError::new("make", &dir))?;
         let touched = base.join("touched");
         for dir in [&base, &dir] {
-            let metadata =
-                std::fs::symlink_metadata(dir).map_err(RuntimeError::new("stat", dir))?;
-            let own = metadata.uid() == rustix::process::geteuid().as_raw();
-            if !metadata.is_dir() || !own || metadata.mode() & 0o077 != 0 {
-                let error = io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    "it is not this user's alone (mode must be 0700)",
-                );
-                return Err(RuntimeError::new("trust", dir)(error));
-            }
+            runtime_dir::trust(dir).map_err(RuntimeError::new("trust", dir))?;
         }
         Ok(Self { dir, touched })
     }

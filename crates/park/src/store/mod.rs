@@ -33,7 +33,7 @@ pub use error::StoreError;
 pub use format::{Codec, FRAME_BYTES, Identity, Parked, SLICE_BYTES, Slot};
 pub use index::Located;
 pub use journal::{Journal, Step};
-pub(crate) use place::is_in_memory;
+
 pub use place::{Listed, Place, Planned, Room};
 pub use read::{FrameReader, Pages, Store};
 pub use write::{Origin, PageSource, Sealer, Slice, Stored, Writer, Written};

@@ -14,12 +14,6 @@ const IN_MEMORY: [(i64, &str); 3] = [
     (0x9584_58f6, "hugetlbfs"),
 ];
 
-/// Whether what is written in a directory stays in memory, where no full or slow disk is in the way.
-pub(crate) fn is_in_memory(dir: &Path) -> bool {
-    let known = |kind| IN_MEMORY.iter().any(|(magic, _)| *magic == kind);
-    rustix::fs::statfs(dir).is_ok_and(|statfs| known(statfs.f_type))
-}
-
 /// The directories that stores may be put in, in order of preference.
 #[derive(Debug, Clone)]
 pub struct Place {
