@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A missing need skips the test loudly and is counted; it never passes for a success (see [`needs`]). One whose pids and
-//! ports nobody else may take says [`apart!`] next (see [`apart`]).
+//! ports nobody else may take says [`apart!`] next (see [`mod@apart`]).
 //! This crate may use `units` and `sys` and nothing else of ours, so every other crate can test with it.
 
 pub mod apart;
