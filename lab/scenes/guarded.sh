@@ -16,7 +16,7 @@ if [ -z "$PLIMSOLL_SWAP" ]; then
     disk=$(sed -n '2s/ .*//p' /proc/swaps)
     swapoff "$disk"
     mke2fs -b 4096 "$disk" > /dev/null 2>&1
-    mount -t ext4 "$disk" /var/lib/plimsoll/parked || exit 1
+    mount -t ext4 "$disk" /var/lib/plimsoll/parked && chmod 700 /var/lib/plimsoll/parked || exit 1
 fi
 
 # in GROUP COMMAND...: runs it in a group of its own

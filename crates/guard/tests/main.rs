@@ -1,6 +1,7 @@
 //! The guard from outside; allocations are counted.
 #![allow(clippy::unwrap_used, clippy::tests_outside_test_module, clippy::panic)]
 
+mod hands;
 mod manual;
 mod replay;
 mod turns;

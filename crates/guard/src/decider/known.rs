@@ -19,6 +19,9 @@ const MOST_RETURNS: u8 = 3;
 /// Within which time.
 const RETURNS_MS: u64 = 600_000;
 
+/// What was refused is not asked for again before this: what stands in the way rarely goes, but a disk may be made room on.
+const REFUSED_MS: u64 = 600_000;
+
 /// What is remembered of one workload.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Known {
@@ -37,8 +40,8 @@ pub(super) struct Known {
     pub(super) growth: Bytes,
     /// When a rung was tried last.
     tried_ms: [Option<u64>; Rung::ALL.len()],
-    /// Which rungs can't be taken with it.
-    refused: [bool; Rung::ALL.len()],
+    /// When a rung was found not to be possible with it.
+    refused_ms: [Option<u64>; Rung::ALL.len()],
     /// When it began to stand still in memory.
     pub(super) frozen_ms: Option<u64>,
     /// How often it came back lately, and since when that is counted.
@@ -138,7 +141,8 @@ impl Known {
 
     /// Why a rung is not tried now because of what became of it before.
     pub(super) fn why_not(&self, rung: Rung, at_ms: u64, retry_ms: u64) -> Option<WhyNot> {
-        if self.refused.get(rung.place()).copied().unwrap_or(false) {
+        let refused = self.refused_ms.get(rung.place()).copied().flatten();
+        if refused.is_some_and(|then| at_ms.saturating_sub(then) < REFUSED_MS) {
             return Some(WhyNot::Refused);
         }
         if rung == Rung::Freeze {
@@ -154,12 +158,12 @@ impl Known {
         tried.is_some_and(|tried| at_ms.saturating_sub(tried) < ms)
     }
 
-    fn hear(&mut self, outcome: &Outcome) {
+    fn hear(&mut self, outcome: &Outcome, at_ms: u64) {
         let Deed::Rung(rung) = outcome.of else { return };
         match outcome.ended {
             Ended::Refused => {
-                if let Some(refused) = self.refused.get_mut(rung.place()) {
-                    *refused = true;
+                if let Some(refused) = self.refused_ms.get_mut(rung.place()) {
+                    *refused = Some(at_ms);
                 }
             }
             // It can be done again as soon as it is wanted again.
@@ -206,7 +210,7 @@ impl AllKnown {
         }
         for outcome in &seen.outcomes {
             if let Some(known) = self.find(outcome.id, 0) {
-                known.hear(outcome);
+                known.hear(outcome, seen.at_ms);
             }
         }
         self.0.retain(|known| known.seen_ms == seen.at_ms);

@@ -32,9 +32,6 @@ const SYSTEM: [&str; 9] = [
     "*/plimsoll-*.service",
 ];
 
-/// How the groups begin that surgery makes (`surgery::freeze`).
-const OURS: &[u8] = b"plimsoll-";
-
 /// Deeper than this no group is looked for.
 const DEEPEST: usize = 16;
 
@@ -206,7 +203,7 @@ impl Groups {
             let Ok(child) = openat(dir, name, flags, Mode::empty()) else {
                 return;
             };
-            if name.starts_with(OURS) && self.adopt(&child, buffer) {
+            if is_ours(name) && self.adopt(&child, buffer) {
                 return;
             }
             self.path.push(b'/');
@@ -451,6 +448,12 @@ fn mark(dir: &OwnedFd) -> Mark {
         () if is_set(c"trusted.oomd_avoid") || is_set(c"user.oomd_avoid") => Mark::Avoid,
         () => Mark::None,
     }
+}
+
+/// Whether surgery made the group to freeze a tree in (`surgery::freeze`): `plimsoll-PID`.
+fn is_ours(name: &[u8]) -> bool {
+    name.strip_prefix(b"plimsoll-")
+        .is_some_and(|pid| number(pid).is_some())
 }
 
 /// Notes who is in a group, as far as there is room.

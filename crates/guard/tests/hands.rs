@@ -1,0 +1,245 @@
+//! Hands that die, get stuck, or lose their guard; groups with hostile names; notes that a guard left.
+
+use plimsoll_cgroup::mount::{self, Hierarchy};
+use plimsoll_cgroup::v1::FreezerState;
+use plimsoll_cgroup::write::{Group, frozen};
+use plimsoll_guard::config::{Extent, Policy, Rung};
+use plimsoll_guard::hand::crew::{Crew, packets};
+use plimsoll_guard::hand::work::Tools;
+use plimsoll_guard::hand::{Task, release, serve};
+use plimsoll_guard::observation::{Cause, Deed, Ended, Id, Outcome, Standing};
+use plimsoll_guard::watch::{Watch, all};
+use plimsoll_park::runtime::Runtime;
+use plimsoll_park::store::Place;
+use plimsoll_proc::Root;
+use plimsoll_proc::mountinfo;
+use plimsoll_testkit::{OwnGroup, need};
+use plimsoll_units::Bytes;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+fn policy(scratch: &Path) -> Policy {
+    let run = scratch.join("run");
+    Policy::parse(&format!("[files]\nrun = \"{}\"\n", run.display())).unwrap()
+}
+
+fn unified() -> Hierarchy {
+    let mounts = mountinfo::parse(&Root::live().read("proc/self/mountinfo").unwrap());
+    mount::v2(&mounts).unwrap()
+}
+
+fn tools(scratch: &Path) -> Tools {
+    Tools {
+        policy: policy(scratch),
+        hierarchy: Some(unified()),
+        runtime: Runtime::at(scratch.join("runtime")).unwrap(),
+        place: Place::new(vec![scratch.join("stores")]),
+        program: "/bin/false".into(),
+    }
+}
+
+/// What freezes a group, and where that lies.
+fn freezing(group: &OwnGroup) -> (Task, std::ffi::OsString) {
+    let below = group.path().strip_prefix(unified().mount_point).unwrap();
+    let task = Task {
+        id: Id::Group(std::fs::metadata(group.path()).unwrap().ino()),
+        deed: Deed::Rung(Rung::Freeze),
+        cause: Cause::Pressure,
+        extent: Extent::Group,
+        rule: None,
+        expected_bytes: Bytes::ZERO,
+    };
+    (task, Path::new("/").join(below).into_os_string())
+}
+
+fn is_asked_to_freeze(group: &OwnGroup) -> bool {
+    let group = Group::open(unified().version, group.path()).unwrap();
+    frozen::state(&group).unwrap() != Some(FreezerState::Thawed)
+}
+
+#[test]
+fn what_is_frozen_runs_again_when_the_guard_is_gone() {
+    need!(Root, CgroupV2);
+    let scratch = tempfile::tempdir().unwrap();
+    let tools = tools(scratch.path());
+    std::fs::create_dir_all(scratch.path().join("run/stopped")).unwrap();
+    let group = OwnGroup::v2("guard-thaw").unwrap();
+    let mut sleeper = group.shell("sleep 1000").unwrap();
+    let (task, path) = freezing(&group);
+    tools.perform(&task, &path).unwrap();
+    assert!(is_asked_to_freeze(&group));
+    let noted = all(&scratch.path().join("run")).unwrap();
+    assert_eq!(noted.len(), 1);
+    assert_eq!(
+        (noted[0].0.standing, noted[0].0.id),
+        (Standing::Frozen, task.id)
+    );
+
+    // The guard is killed: its end of the socket closes.
+    let (ours, theirs) = packets().unwrap();
+    drop(ours);
+    serve(&theirs, &tools, true).unwrap();
+    assert!(!is_asked_to_freeze(&group));
+    assert!(all(&scratch.path().join("run")).unwrap().is_empty());
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+}
+
+#[test]
+fn what_is_left_of_a_guard_whose_hands_were_killed_too_is_released() {
+    need!(Root, CgroupV2);
+    let scratch = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(scratch.path().join("run/stopped")).unwrap();
+    let group = OwnGroup::v2("guard-left").unwrap();
+    let (task, path) = freezing(&group);
+    tools(scratch.path()).perform(&task, &path).unwrap();
+    // Also what makes no sense, and what is gone.
+    std::fs::write(
+        scratch.path().join("run/stopped/frozen-pressure-g1"),
+        "/nowhere",
+    )
+    .unwrap();
+    std::fs::write(scratch.path().join("run/stopped/nonsense"), "").unwrap();
+    let (released, failed) = release(&tools(scratch.path()));
+    assert_eq!((released, failed.len()), (1, 1), "{failed:?}");
+    assert!(!is_asked_to_freeze(&group));
+}
+
+#[test]
+fn a_group_that_is_another_by_now_is_left_alone() {
+    need!(Root, CgroupV2);
+    let scratch = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(scratch.path().join("run/stopped")).unwrap();
+    let group = OwnGroup::v2("guard-other").unwrap();
+    let (task, path) = freezing(&group);
+    let other = Task {
+        id: Id::Group(1),
+        ..task
+    };
+    assert_eq!(
+        tools(scratch.path())
+            .perform(&other, &path)
+            .unwrap_err()
+            .to_string(),
+        "it has ended"
+    );
+    assert!(!is_asked_to_freeze(&group));
+}
+
+/// A hand that never answers.
+fn stuck(socket: OwnedFd, _thaws: bool) -> io::Result<Child> {
+    Command::new("sleep")
+        .arg("1000")
+        .stdin(Stdio::from(socket))
+        .spawn()
+}
+
+fn heard(crew: &mut Crew, now_ms: u64) -> Vec<(Outcome, String)> {
+    let mut heard = Vec::new();
+    crew.hear(now_ms, 60_000, &mut |outcome, words| {
+        heard.push((*outcome, String::from_utf8_lossy(words).into_owned()));
+    });
+    heard
+}
+
+#[test]
+fn a_hand_that_is_stuck_is_given_up_and_replaced() {
+    let mut crew = Crew::start(&mut stuck).unwrap();
+    let task = Task {
+        id: Id::Group(7),
+        deed: Deed::Rung(Rung::Park),
+        cause: Cause::Pressure,
+        extent: Extent::Group,
+        rule: None,
+        expected_bytes: Bytes::ZERO,
+    };
+    assert!(crew.give(&task, b"/a", 1000) && crew.give(&task, b"/b", 1000));
+    assert!(!crew.give(&task, b"/c", 1000), "both slow hands are busy");
+    assert!(heard(&mut crew, 61_000).is_empty());
+    let outcomes = heard(&mut crew, 61_001);
+    assert_eq!(outcomes.len(), 2);
+    for (outcome, _) in outcomes {
+        assert_eq!(
+            (outcome.ended, outcome.id, outcome.took_ms),
+            (Ended::Overdue, Id::Group(7), 60_001)
+        );
+    }
+    assert!(crew.is_short() && !crew.lacks_the_quick_one());
+    assert_eq!(crew.fill(&mut stuck).unwrap(), 2);
+    assert!(crew.give(&task, b"/c", 62_000));
+    end(&crew);
+}
+
+#[test]
+fn a_hand_that_dies_is_noticed() {
+    let mut crew = Crew::start(&mut stuck).unwrap();
+    let task = Task {
+        id: Id::Group(7),
+        deed: Deed::Thaw,
+        cause: Cause::Pressure,
+        extent: Extent::Group,
+        rule: None,
+        expected_bytes: Bytes::ZERO,
+    };
+    assert!(crew.give(&task, b"/a", 0));
+    end(&crew);
+    let mut outcomes = Vec::new();
+    while crew.pids().next().is_some() {
+        outcomes.extend(heard(&mut crew, 1));
+    }
+    assert!(crew.lacks_the_quick_one());
+    let [(outcome, words)] = outcomes.as_slice() else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!((outcome.ended, outcome.of), (Ended::Failed, Deed::Thaw));
+    assert!(words.contains("has ended"), "{words}");
+}
+
+/// Kills all hands that are there.
+fn end(crew: &Crew) {
+    for pid in crew.pids() {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+}
+
+#[test]
+fn a_group_with_a_hostile_name_is_a_workload_like_any_other() {
+    need!(Root, CgroupV1Memory);
+    let scratch = tempfile::tempdir().unwrap();
+    let above = OwnGroup::v1("memory", "guard-name").unwrap();
+    let group = above.child(OsStr::from_bytes(b"a\t\x1b[31m\xff*")).unwrap();
+    let mut sleeper = group.shell("sleep 1000").unwrap();
+    while group.processes().is_empty() {
+        std::thread::yield_now();
+    }
+    let memory = mount::memory(&Root::live()).unwrap().remove(0);
+    let mut watch = Watch::open(
+        Some(&memory),
+        &scratch.path().join("run"),
+        &scratch.path().join("parked"),
+    )
+    .unwrap();
+    let seen = watch.look(0);
+    let inode = std::fs::metadata(group.path()).unwrap().ino();
+    let one = seen
+        .workloads
+        .iter()
+        .find(|one| one.id == Id::Group(inode))
+        .unwrap();
+    assert!(
+        one.name.as_str().ends_with("a\\x09\\x1b[31m\\xff*"),
+        "{}",
+        one.name
+    );
+    assert!(one.usage_bytes > Bytes::ZERO);
+    let path = watch.path_of(inode).unwrap().as_bytes();
+    assert!(path.ends_with(b"a\t\x1b[31m\xff*"));
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+}
