@@ -179,6 +179,13 @@ impl Writing {
         symlink(parent, &link).map_err(|source| Error::file("make", link, source))
     }
 
+    /// Makes room for a set inside of this one, that it builds on: its files are [created](Self::create) as `parent/NAME`.
+    pub(crate) fn begin_inner(&self) -> Result<(), Error> {
+        let inner = self.aside.join(PARENT_LINK);
+        let made = fs::DirBuilder::new().mode(0o700).create(&inner);
+        made.map_err(|source| Error::file("make", inner, source))
+    }
+
     /// Packs the pages: zero pages dropped, equal ones kept once, compressed, with checksums.
     pub(crate) fn pack(&self) -> Result<(), Error> {
         let packed = self.aside.join("packed");
@@ -198,12 +205,21 @@ impl Writing {
 
     /// Makes every file durable.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        for name in self.names()?.into_iter().filter(|name| name != PARENT_LINK) {
-            let path = self.aside.join(&name);
-            let synced = File::open(&path).and_then(|file| file.sync_data());
-            synced.map_err(|source| Error::file("make durable", path, source))?;
+        let inner = self.aside.join(PARENT_LINK);
+        let has_inner = inner.symlink_metadata().is_ok_and(|it| it.is_dir());
+        for directory in [Some(&inner).filter(|_| has_inner), Some(&self.aside)] {
+            let Some(directory) = directory else { continue };
+            for name in names(directory)?
+                .into_iter()
+                .filter(|name| name != PARENT_LINK)
+            {
+                let path = directory.join(&name);
+                let synced = File::open(&path).and_then(|file| file.sync_data());
+                synced.map_err(|source| Error::file("make durable", path, source))?;
+            }
+            sync_directory(directory)?;
         }
-        sync_directory(&self.aside)
+        Ok(())
     }
 
     /// The set appears under its name.
@@ -224,6 +240,9 @@ impl Writing {
                 names.sort_by_key(|name| name == "inventory.img");
                 for name in names {
                     let (from, to) = (self.aside.join(&name), self.directory.join(&name));
+                    if name == PARENT_LINK {
+                        clear(&to).map_err(|source| Error::file("replace", &to, source))?;
+                    }
                     fs::rename(from, &to).map_err(|source| Error::file("make", to, source))?;
                 }
                 sync_directory(&self.directory)?;
@@ -235,11 +254,25 @@ impl Writing {
     }
 
     fn names(&self) -> Result<Vec<std::ffi::OsString>, Error> {
-        let failed = |source| Error::file("list", &self.aside, source);
-        fs::read_dir(&self.aside)
-            .map_err(failed)?
-            .map(|entry| Ok(entry.map_err(failed)?.file_name()))
-            .collect()
+        names(&self.aside)
+    }
+}
+
+fn names(directory: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
+    let failed = |source| Error::file("list", directory, source);
+    fs::read_dir(directory)
+        .map_err(failed)?
+        .map(|entry| Ok(entry.map_err(failed)?.file_name()))
+        .collect()
+}
+
+/// Removes what an earlier set built on: a link, or a set inside of it.
+fn clear(parent: &Path) -> std::io::Result<()> {
+    match parent.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(it) if it.is_dir() => fs::remove_dir_all(parent),
+        Ok(_) => fs::remove_file(parent),
     }
 }
 

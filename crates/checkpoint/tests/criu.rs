@@ -3,6 +3,7 @@
 //! One program, or more, of each of the first nine groups of resources; each checks itself at every turn, and says so.
 
 use crate::going_on::{FAMILY, HOLDS};
+use crate::sharing::NURSERY;
 use crate::tree::Tree;
 use plimsoll_checkpoint::After;
 use plimsoll_testkit::{apart, criu, need};
@@ -70,12 +71,13 @@ while True:
 "#;
 
 /// What each is for.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("memory, threads, signals, files, pipes", HOLDS),
     ("timers", TIMERS),
     ("trees", FAMILY),
     ("events", EVENTS),
     ("UNIX sockets", UNIX),
+    ("pages in common", NURSERY),
 ];
 
 /// Runs CRIU on the images of a tree; its log is shown where it fails.

@@ -184,9 +184,22 @@ fn write_set(
         }
     }
     link_parent(set, to, parent)?;
+    let inner = set.path().join(PARENT_LINK);
+    let mut converted = Converted::default();
+    if is_inside(&inner) && parent.is_none() {
+        let to = to.join(PARENT_LINK);
+        let made = DirBuilder::new().mode(0o700).create(&to);
+        made.map_err(io_error("make", &to))?;
+        // What comes later is decided by mappings, which are not there.
+        let form = match form {
+            Form::Lazy(codec) => Form::Packed(codec),
+            form => form,
+        };
+        converted = write_set(&OnDisk::new(inner), &to, form, None)?;
+        sync(&to)?;
+    }
     let mut pages = SetPages::open(Box::new(set.clone()))?;
     let maps = pagemaps(set)?;
-    let mut converted = Converted::default();
     match form {
         Form::Raw => write_raw(&mut pages, &maps, &mut out, &mut converted)?,
         Form::Packed(codec) => {
@@ -207,8 +220,13 @@ fn write_set(
     let later = out.lengths.get(OsStr::new(Part::Later.file_name()));
     converted.later_bytes = later.copied().unwrap_or(0);
     out.finish()?;
-    converted.bytes = out.lengths.values().sum::<u64>() - converted.later_bytes;
+    converted.bytes += out.lengths.values().sum::<u64>() - converted.later_bytes;
     Ok(converted)
+}
+
+/// Whether what a set builds on lies inside of it.
+fn is_inside(parent: &Path) -> bool {
+    fs::symlink_metadata(parent).is_ok_and(|it| it.is_dir())
 }
 
 /// Files that hold pages, or say what was said of them: they are made anew.
@@ -317,6 +335,9 @@ impl<W: Write> Write for Digesting<W> {
 /// The new set's link to its parent: to a neighbour by its name, to others by their whole path.
 fn link_parent(set: &OnDisk, to: &Path, parent: Option<&Path>) -> Result<(), ConvertError> {
     let old = set.path().join(PARENT_LINK);
+    if is_inside(&old) && parent.is_none() {
+        return Ok(()); // it has come along
+    }
     let target = match parent {
         Some(parent) => parent,
         None if fs::symlink_metadata(&old).is_ok() => &old,
@@ -345,6 +366,8 @@ fn pagemaps(set: &OnDisk) -> Result<Maps, ConvertError> {
         }
     }
     maps.sort_by_key(|(_, _, map)| map.head.pages_id);
+    // Processes that have the same pages of a set inside of another list them alike.
+    maps.dedup_by(|(_, _, one), (_, _, other)| one == other);
     Ok(maps)
 }
 

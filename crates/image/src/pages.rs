@@ -64,6 +64,17 @@ pub enum PagesError {
     },
 }
 
+/// Where a page lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// So many parents up.
+    pub level: u32,
+    /// In which pages file there.
+    pub pages_id: u32,
+    /// How many pages are before it.
+    pub page: u64,
+}
+
 /// The pages of a set and of the sets it builds on.
 pub struct SetPages {
     directory: Box<dyn Directory>,
@@ -274,6 +285,38 @@ impl SetPages {
             Ok(true)
         } else {
             Err(PagesError::NotInParent { address })
+        }
+    }
+
+    /// Where the page at an address lies: equal places are the same page. `None`: no pagemap has it.
+    ///
+    /// # Errors
+    /// A pagemap is broken, or says that a parent has it, and there is none.
+    pub fn place(
+        &mut self,
+        kind: Kind,
+        id: u64,
+        address: u64,
+    ) -> Result<Option<Place>, PagesError> {
+        if !self.maps.contains_key(&(kind, id)) {
+            let map = self.load(kind, id)?;
+            self.maps.insert((kind, id), map);
+        }
+        let found = self.maps.get(&(kind, id)).and_then(|map| map.find(address));
+        match (found, &mut self.parent) {
+            (Some((span, page, pages_id)), _) if span.flags & PE_PRESENT != 0 => Ok(Some(Place {
+                level: 0,
+                pages_id,
+                page,
+            })),
+            (Some((span, ..)), Some(parent)) if span.flags & PE_PARENT != 0 => {
+                let place = parent.place(kind, id, address)?;
+                Ok(place.map(|place| Place {
+                    level: place.level + 1,
+                    ..place
+                }))
+            }
+            _ => Ok(None),
         }
     }
 

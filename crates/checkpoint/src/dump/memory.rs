@@ -1,9 +1,10 @@
 //! Memory: every mapping, and the pages that are a process's own or shared with no file behind them.
 //!
 //! Pages that this process alone maps are read by `process_vm_readv(2)`, all others through `/proc/PID/mem`, which
-//! leaves those shared by `fork(2)` shared. Shared objects are read once for the whole tree, by themselves, without
+//! leaves those shared by `fork(2)` shared, and stored once ([`super::common`]). Shared objects are read once for the whole tree, by themselves, without
 //! their holes (`lseek(2)`, `SEEK_DATA`).
 
+use super::common::Common;
 use super::files::Files;
 use super::parent::Parent;
 use crate::error::{Error, Step};
@@ -40,7 +41,31 @@ pub(super) struct Memory<'s> {
     counts: Counts,
     /// The set that this one builds on.
     parent: Option<Parent>,
+    /// Pages that processes have in common since a `fork(2)` are stored once.
+    common_once: bool,
+    /// What is to be written.
+    expected: Vec<Expected>,
     buffer: Vec<u8>,
+}
+
+/// The pages of a process that are stored.
+pub(super) struct Expected {
+    pid: Pid,
+    /// In order of address, each with its flags for the images.
+    runs: Vec<(Run, u32)>,
+}
+
+impl Expected {
+    /// Runs that others may have, too; not those of the kernel.
+    pub(super) fn shared(&self) -> impl Iterator<Item = Span> {
+        let shared = self.runs.iter();
+        let shared = shared.filter(|(run, lazy)| run.page == Page::Shared && *lazy != 0);
+        shared.map(|(run, _)| run.span)
+    }
+
+    pub(super) fn source(&self, page_size: PageSize) -> Result<Source, Error> {
+        Source::open(self.pid, page_size)
+    }
 }
 
 /// What became of pages.
@@ -77,9 +102,16 @@ struct Piece {
 const MOST_PIECES: usize = 4096;
 
 impl<'s> Memory<'s> {
-    pub(super) fn new(set: &'s Writing, parent: Option<Parent>, page_size: PageSize) -> Self {
+    pub(super) fn new(
+        set: &'s Writing,
+        parent: Option<Parent>,
+        common_once: bool,
+        page_size: PageSize,
+    ) -> Self {
         Self {
             parent,
+            common_once,
+            expected: Vec::new(),
             set,
             page_size,
             pages_ids: 0,
@@ -93,7 +125,7 @@ impl<'s> Memory<'s> {
         self.counts
     }
 
-    /// The mappings of a process; its pages are written.
+    /// The mappings of a process; its pages are noted, to be [written](Self::pages).
     pub(super) fn look(
         &mut self,
         root: &Root,
@@ -106,13 +138,12 @@ impl<'s> Memory<'s> {
             .and_then(Pid::from_raw)
             .ok_or(Error::NoProcess(pid))?;
         let step = Step::new("read the memory", raw);
-        let source = Source {
-            pid: raw,
-            memory: File::open(format!("/proc/{pid}/mem")).map_err(|error| step.failed(error))?,
-            pagemap: Pagemap::open(raw, self.page_size).map_err(|error| step.failed(error))?,
-        };
-        let mut pages = self.begin(Kind::Pagemap, pid.into())?;
+        let source = Source::open(raw, self.page_size)?;
         let mut guards = Vec::new();
+        let mut expected = Expected {
+            pid: raw,
+            runs: Vec::new(),
+        };
         for vma in &vmas {
             let span = Span {
                 start: vma.vma.start,
@@ -132,12 +163,63 @@ impl<'s> Memory<'s> {
             };
             let runs = source.runs(vma).map_err(|errno| step.errno(errno))?;
             let guarded = guards.get(first_guard..).unwrap_or_default();
-            for run in runs.into_iter().flat_map(|run| without(run, guarded)) {
-                if self.parent.is_some() {
-                    self.copy(&source, &mut pages, run, lazy)
+            let runs = runs.into_iter().flat_map(|run| without(run, guarded));
+            expected.runs.extend(runs.map(|run| (run, lazy)));
+        }
+        self.expected.push(expected);
+        vmas.extend(guards.into_iter().map(Mapped::guard));
+        Ok(MmEntry {
+            vmas: vmas.into_iter().map(|mapped| mapped.vma).collect(),
+            ..MmEntry::default()
+        })
+    }
+
+    /// Writes the pages of all processes.
+    pub(super) fn pages(&mut self) -> Result<(), Error> {
+        let processes = std::mem::take(&mut self.expected);
+        let mut common = Common::default();
+        if self.common_once && self.parent.is_none() {
+            common = Common::of(&processes);
+        }
+        let mut pids = Vec::new();
+        for (place, process) in processes.iter().enumerate() {
+            let alike = common.alike(place, &processes, self.page_size)?;
+            if !alike.is_empty() {
+                pids.push(process.pid.as_raw_pid().unsigned_abs());
+            }
+            self.pages_of(process, &alike)?;
+        }
+        if !pids.is_empty() {
+            self.counts.written += common.write(&pids, &processes, self.set, self.page_size)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the pages of a process, but for those that the set inside of the set has.
+    fn pages_of(&mut self, process: &Expected, alike: &[Span]) -> Result<(), Error> {
+        let step = Step::new("read the memory", process.pid);
+        let source = process.source(self.page_size)?;
+        let id = process.pid.as_raw_pid().unsigned_abs();
+        let mut pages = self.begin(Kind::Pagemap, id.into())?;
+        for (run, lazy) in &process.runs {
+            let own = without(*run, alike)
+                .into_iter()
+                .map(|run| (run.span, false));
+            let first = alike.partition_point(|span| span.end <= run.span.start);
+            let common = alike.iter().skip(first);
+            let common = common.map_while(|span| Some((span.intersection(run.span)?, true)));
+            let mut parts: Vec<(Span, bool)> = own.chain(common).collect();
+            parts.sort_unstable();
+            for (span, is_common) in parts {
+                if is_common {
+                    let count = span.len() / self.page_size.get();
+                    pages.add(span.start, count, PE_PARENT, self.page_size);
+                } else if self.parent.is_some() {
+                    let part = Run { span, ..*run };
+                    self.copy(&source, &mut pages, part, *lazy)
                         .map_err(|error| step.failed(error))?;
                 } else {
-                    pages.expect(run, lazy, self.page_size);
+                    pages.expect(Run { span, ..*run }, *lazy, self.page_size);
                 }
             }
             if pages.pieces.len() >= MOST_PIECES {
@@ -146,12 +228,7 @@ impl<'s> Memory<'s> {
         }
         pages.copy(&source).map_err(|error| step.failed(error))?;
         self.counts.written += pages.written / self.page_size.get();
-        self.end(pages)?;
-        vmas.extend(guards.into_iter().map(Mapped::guard));
-        Ok(MmEntry {
-            vmas: vmas.into_iter().map(|mapped| mapped.vma).collect(),
-            ..MmEntry::default()
-        })
+        self.end(pages)
     }
 
     /// The contents of shared objects that only memory holds.
@@ -318,13 +395,27 @@ impl Pages {
 }
 
 /// Where a process's pages are read.
-struct Source {
+pub(super) struct Source {
     pid: Pid,
     memory: File,
     pagemap: Pagemap,
 }
 
 impl Source {
+    fn open(pid: Pid, page_size: PageSize) -> Result<Self, Error> {
+        let step = Step::new("read the memory", pid);
+        let memory = File::open(format!("/proc/{}/mem", pid.as_raw_pid()));
+        Ok(Self {
+            pid,
+            memory: memory.map_err(|error| step.failed(error))?,
+            pagemap: Pagemap::open(pid, page_size).map_err(|error| step.failed(error))?,
+        })
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// The runs of a mapping that are stored: its own pages, not those of a file, nor the zero page.
     fn runs(&self, mapped: &Mapped) -> Result<Vec<Run>, Errno> {
         let span = Span {
@@ -346,7 +437,7 @@ impl Source {
         Ok(runs)
     }
 
-    fn read(&self, page: Page, at: u64, into: &mut [u8]) -> std::io::Result<()> {
+    pub(super) fn read(&self, page: Page, at: u64, into: &mut [u8]) -> std::io::Result<()> {
         if page == Page::Exclusive {
             let span = Span::new(at, into.len() as u64);
             if vm::read(self.pid, &[span], into) == Ok(into.len()) {

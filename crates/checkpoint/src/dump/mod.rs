@@ -6,6 +6,7 @@
 
 mod calls;
 mod check;
+mod common;
 mod credentials;
 mod files;
 mod memory;
@@ -202,7 +203,7 @@ impl Dump<'_> {
         let mut snapshot = Snapshot::default();
         let mut files = Files::new(self.options);
         let mut filters = seccomp::Filters::default();
-        let mut memory = memory::Memory::new(set, self.parent(page_size)?, page_size);
+        let mut memory = memory::Memory::new(set, self.parent(page_size)?, !self.pack, page_size);
         let nodes = tree::nodes(self.root, self.pid, stopped)?;
         let objects = tree::Objects::of(&nodes)?;
         objects.refuse_shared(&nodes)?;
@@ -233,6 +234,7 @@ impl Dump<'_> {
             }
             snapshot.processes.push(process);
         }
+        memory.pages()?;
         memory.shared(&files)?;
         let pages = memory.counts();
         let connections = files.finish(&mut snapshot)?;

@@ -510,6 +510,12 @@ impl Pages {
         let vdso = vdso.map_or(Span::new(0, 0), span);
         let memory = task.memory();
         pieces::each(&self.pieces(), |piece, buffer| {
+            let is_there = |(theirs, inherited): (&Self, &Inherited<'_>)| {
+                self.is_the_same(piece.span, theirs, inherited)
+            };
+            if inherited.map(is_there).transpose()? == Some(true) {
+                return Ok(()); // one page in the images, and in memory already
+            }
             let bytes = self.fetch(*piece, buffer)?;
             let at = piece.span.start;
             if !vdso.contains(at) {
@@ -527,6 +533,40 @@ impl Pages {
             }
             Err(Step::new("use the vdso of another kernel in", memory.0).errno(Errno::NOTSUP))
         })
+    }
+
+    /// Whether a span is inherited, and its pages are those of the parent by their place in the images.
+    fn is_the_same(
+        &self,
+        span: Span,
+        theirs: &Self,
+        inherited: &Inherited<'_>,
+    ) -> Result<bool, Error> {
+        let (Bytes::Anywhere(ours, kind, id), Bytes::Anywhere(others, _, other)) =
+            (&self.bytes, &theirs.bytes)
+        else {
+            return Ok(false);
+        };
+        let mut at = span.start;
+        while at < span.end {
+            let place = |pages: &Mutex<SetPages>, id: u64| {
+                let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
+                let place = pages.place(*kind, id, at);
+                place.map_err(|source| Error::file("read", "pages", std::io::Error::other(source)))
+            };
+            let ours = place(ours, *id)?;
+            let has = inherited.at(at).is_some() && theirs.has(at);
+            if !has || ours.is_none() || ours != place(others, *other)? {
+                return Ok(false);
+            }
+            at += self.page_size.get();
+        }
+        Ok(true)
+    }
+
+    fn has(&self, address: u64) -> bool {
+        let page = Span::new(address, self.page_size.get());
+        self.within(page).next().is_some()
     }
 
     /// Writes what is not there already.
