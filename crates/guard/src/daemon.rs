@@ -10,7 +10,7 @@ use crate::decider::{Act, Level, MOST_ACTS, State, decide};
 use crate::hand::Task;
 use crate::hand::crew::{CREW, Crew, Hire};
 use crate::notify::Manager;
-use crate::observation::{Deed, Ended, Id, Observation, Outcome};
+use crate::observation::{Deed, Ended, Host, Id, Observation, Outcome};
 use crate::rehearsal::rehearse;
 use crate::scribe::Pen;
 use crate::watch::{Watch, WatchError, now_ms};
@@ -367,12 +367,38 @@ enum Woken {
     Time,
 }
 
+/// What a glance is in a recording.
+#[derive(Serialize)]
+struct Glance<'g> {
+    at_ms: u64,
+    glance: bool,
+    host: &'g Host,
+}
+
 fn record(policy: &Policy, pen: &mut Pen, seen: &Observation) {
-    if !policy.files.recording.is_empty() {
-        pen.send(b'R', |to| {
-            serde_json::to_writer(to, seen).map_err(Into::into)
-        });
+    if policy.files.recording.is_empty() {
+        return;
     }
+    let Observation {
+        at_ms,
+        glance,
+        ref host,
+        ..
+    } = *seen;
+    pen.send(b'R', |to| {
+        let written = match glance {
+            true => serde_json::to_writer(
+                to,
+                &Glance {
+                    at_ms,
+                    glance,
+                    host,
+                },
+            ),
+            false => serde_json::to_writer(to, seen),
+        };
+        written.map_err(Into::into)
+    });
 }
 
 /// An outcome and what the hand says of it.

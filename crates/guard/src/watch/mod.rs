@@ -149,7 +149,10 @@ impl Watch {
     fn begin(&mut self, glance: bool) {
         self.seen.at_ms = now_ms();
         self.seen.glance = glance;
-        self.seen.workloads.clear();
+        // After a glance the workloads are still those of the last look, for who asks how things stand.
+        if !glance {
+            self.seen.workloads.clear();
+        }
         self.host.read(&mut self.buffer, &mut self.seen.host);
     }
 }
