@@ -161,7 +161,9 @@ fn hold_moved(
     pid: u32,
     asked: &Asked,
 ) -> Result<Held, HoldError> {
-    let mut held = hold_new(root, records, host, name, pid, asked, None)?;
+    // Until everybody is in it, nobody else may take the empty group for one whose work is done.
+    let runner = ProcessName::of(root, std::process::id())?;
+    let mut held = hold_new(root, records, host, name, pid, asked, runner)?;
     if let Err(error) = held.own.take_in(root, pid) {
         release(records, &held.held.record)?;
         return Err(error);

@@ -33,7 +33,7 @@ pub struct Record {
     pub own: Option<Homes>,
     /// What its files said before.
     pub previous: Vec<Previous>,
-    /// The `plimsoll run` that waits for its command.
+    /// The plimsoll that puts somebody in, or waits for its command.
     pub runner: Option<ProcessName>,
 }
 
