@@ -233,7 +233,7 @@ pub const RESOURCES: &[Resource] = &[
     Resource {
         name: "files",
         taken: "positions, flags, owners of signals, unlinked files with their holes, symbolic links, directories, the tree's namespaces, working directory, root, locks and leases",
-        criu: SAME,
+        criu: "whose lease was being broken is told again",
         refusals: &[&OTHER_FILE, &LOCKS, &LARGE_UNLINKED, &OTHER_NAME],
     },
     Resource {

@@ -77,6 +77,16 @@ pub fn set(file: impl AsFd, owner: &Owner) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Takes the owner away: nobody is sent a signal.
+///
+/// # Errors
+/// As `fcntl(2)`.
+pub fn clear(file: impl AsFd) -> Result<(), Errno> {
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: no pointer is taken.
+    check(unsafe { libc::fcntl(fd, libc::F_SETOWN, 0) }).map(drop)
+}
+
 fn check(result: libc::c_int) -> Result<libc::c_int, Errno> {
     if result < 0 {
         return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
@@ -87,6 +97,20 @@ fn check(result: libc::c_int) -> Result<libc::c_int, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_owner_is_taken_away() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let ours = Owner {
+            kind: 1,
+            id: rustix::process::getpid().as_raw_pid(),
+            ..Owner::default()
+        };
+        set(&file, &ours).unwrap();
+        assert_eq!(get(&file).unwrap().id, ours.id);
+        clear(&file).unwrap();
+        assert_eq!(get(&file).unwrap().id, 0);
+    }
 
     #[test]
     fn what_is_set_can_be_asked_for() {

@@ -4,6 +4,7 @@
 //! lock: 1: POSIX  ADVISORY  WRITE 66 fe:00:1234 0 EOF
 //! ```
 
+use crate::lease::LEASE_BREAKING;
 use plimsoll_image::proto::FileLockEntry;
 use plimsoll_proc::text::{number, words};
 
@@ -16,7 +17,7 @@ pub(super) fn read(line: &[u8], pid: u32, fd: u32) -> Option<FileLockEntry> {
     let mut words = words(line.strip_prefix(b"lock:")?).skip(1);
     let name = words.next()?;
     let (_, flag) = KINDS.iter().find(|(known, _)| *known == name)?;
-    let _advisory = words.next()?;
+    let breaking = words.next()? == b"BREAKING";
     let kind = match words.next()? {
         b"READ" => libc::F_RDLCK,
         b"WRITE" => libc::F_WRLCK,
@@ -31,7 +32,8 @@ pub(super) fn read(line: &[u8], pid: u32, fd: u32) -> Option<FileLockEntry> {
     let end = number(words.next()?);
     Some(FileLockEntry {
         flag: *flag,
-        r#type: kind.unsigned_abs(),
+        // Of a lease that is being broken: what it is to become.
+        r#type: kind.unsigned_abs() | if breaking { LEASE_BREAKING } else { 0 },
         pid: pid.cast_signed(),
         fd: fd.cast_signed(),
         start: start.cast_signed(),
@@ -74,5 +76,8 @@ mod tests {
             None
         );
         assert_eq!(read(b"pos:\t0", 66, 3), None);
+        let lease = b"lock:\t1: LEASE  BREAKING  READ 66 fe:00:1234 0 EOF";
+        let lease = read(lease, 66, 3).unwrap();
+        assert_eq!((lease.flag, lease.r#type), (8, LEASE_BREAKING));
     }
 }

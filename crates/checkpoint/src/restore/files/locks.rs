@@ -1,9 +1,17 @@
-//! Locks and leases, taken again by the processes that held them.
+//! Locks and leases, taken again by the processes that held them; a lease that was being broken is broken again, silently.
 
 use super::super::crew::Crew;
+use super::{Files, itself, own};
 use crate::error::Error;
+use crate::lease;
 use crate::snapshot::Snapshot;
-use plimsoll_image::proto::FileLockEntry;
+use plimsoll_image::proto::{FileLockEntry, RegFileEntry};
+use plimsoll_sys::file_owner;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 const FL_POSIX: u32 = 1;
 const FL_FLOCK: u32 = 2;
@@ -11,11 +19,54 @@ const FL_LEASE: u32 = 8;
 const FL_OFDLCK: u32 = 4;
 
 /// Takes all of them.
-pub(super) fn take(crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
+pub(super) fn take(files: &Files<'_>, crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
     for lock in &snapshot.locks {
-        take_one(crew, lock)?;
+        let file = held_by(files, snapshot, lock).filter(|_| lock.flag == FL_LEASE);
+        let broken = file.and_then(|(reg, file)| {
+            let (was, mode) = lease::before(lock.r#type, reg.flags)?;
+            Some((was, mode, reg, file))
+        });
+        match broken {
+            Some((was, mode, reg, file)) => {
+                let r#type = was.unsigned_abs();
+                take_one(crew, &FileLockEntry { r#type, ..*lock })?;
+                break_silently(file, mode, reg)?;
+            }
+            None => take_one(crew, lock)?,
+        }
     }
     Ok(())
+}
+
+/// The open file that a lock was taken by.
+fn held_by<'f>(
+    files: &'f Files<'_>,
+    snapshot: &'f Snapshot,
+    lock: &FileLockEntry,
+) -> Option<(&'f RegFileEntry, &'f OwnedFd)> {
+    let mut processes = snapshot.processes.iter();
+    let holder = processes.find(|process| process.pid() == lock.pid.unsigned_abs())?;
+    let mut table = snapshot.tables.get(&holder.ids.files_id)?.iter();
+    let descriptor = table.find(|descriptor| descriptor.fd == lock.fd.unsigned_abs())?;
+    let reg = snapshot.files.get(&descriptor.id)?.reg.as_ref()?;
+    Some((reg, files.made.get(&descriptor.id)?))
+}
+
+/// Begins to break a lease, as somebody had. Its holder has been told already, so nobody is now.
+fn break_silently(file: &OwnedFd, mode: i32, reg: &RegFileEntry) -> Result<(), Error> {
+    let failed =
+        |errno: Errno| Error::file("break a lease on", OsStr::from_bytes(&reg.name), errno);
+    file_owner::clear(file).map_err(failed)?;
+    let mode = OFlags::from_bits_retain(mode.unsigned_abs());
+    match open(
+        itself(file),
+        mode | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) {
+        Err(Errno::AGAIN) | Ok(_) => {}
+        Err(errno) => return Err(failed(errno)),
+    }
+    own(file, &reg.fown)
 }
 
 fn take_one(crew: &mut Crew, lock: &FileLockEntry) -> Result<(), Error> {

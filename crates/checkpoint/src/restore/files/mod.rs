@@ -252,7 +252,7 @@ impl<'s> Files<'s> {
         unix::finish(self)?;
         inet::finish(self)?;
         event::watch(crew, snapshot)?;
-        locks::take(crew, snapshot)?;
+        locks::take(self, crew, snapshot)?;
         tty::finish(self)?;
         for object in self.memory.values() {
             object.seal()?;

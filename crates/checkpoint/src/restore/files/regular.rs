@@ -137,6 +137,7 @@ fn make_ghost(files: &Files<'_>, id: u32, path: &Path) -> Result<OwnedFd, Error>
     let mode = Mode::from_raw_mode(entry.mode & 0o7777);
     let kind = FileType::from_raw_mode(entry.mode);
     let at = spare_path(path);
+    let _parents = Parents::of(&at).map_err(failed)?;
     match kind {
         FileType::RegularFile => {
             // Without its name again at once, whatever becomes of us.
@@ -207,6 +208,30 @@ fn fill(file: File, ghost: &crate::snapshot::Ghost, mode: Mode) -> Result<OwnedF
         futimens(&file, &times)?;
     }
     Ok(file.into())
+}
+
+/// Directories that are gone like the file in them, there for a moment to make it.
+struct Parents(Vec<PathBuf>);
+
+impl Parents {
+    fn of(path: &Path) -> Result<Self, Errno> {
+        let is_missing = |dir: &&Path| dir.symlink_metadata().is_err();
+        let missing: Vec<&Path> = path.ancestors().skip(1).take_while(is_missing).collect();
+        let mut made = Self(Vec::new());
+        for dir in missing.into_iter().rev() {
+            mkdir(dir, Mode::RWXU)?;
+            made.0.push(dir.to_owned());
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for Parents {
+    fn drop(&mut self) {
+        for dir in self.0.iter().rev() {
+            let _ = rmdir(dir); // somebody else may use it by now
+        }
+    }
 }
 
 /// The path itself, or one beside it that is free.
