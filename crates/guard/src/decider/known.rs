@@ -11,6 +11,9 @@ pub const MOST_WORKLOADS: usize = 256;
 /// Of a thousand parts of a processor's time: who uses less than this is idle. Event loops and runtimes tick.
 const BUSY_PERMILLE: u64 = 10;
 
+/// Who has done nothing for so long is idle, as far as pressure goes.
+pub(super) const IDLE_MS: u64 = 5000;
+
 /// What it held this long ago, roughly, is what it had before it grew.
 const MEMORY_MS: u64 = 30_000;
 
@@ -47,8 +50,9 @@ pub(super) struct Known {
     /// How often it came back lately, and since when that is counted.
     returns: u8,
     returns_from_ms: u64,
-    /// When it was taken down last.
+    /// When it was taken down last, and whether it was idle then.
     down_ms: u64,
+    pub(super) was_idle: bool,
     /// What it had when it was taken down: what it will want when it comes back.
     pub(super) wants: Bytes,
 }
@@ -120,6 +124,8 @@ impl Known {
             *tried = Some(at_ms);
         }
         if matches!(rung, Rung::Freeze | Rung::Park) {
+            // Parking makes it work a little: what it was before counts.
+            self.was_idle = self.idle_ms(at_ms) >= IDLE_MS;
             self.down_ms = at_ms;
         }
     }

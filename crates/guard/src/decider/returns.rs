@@ -55,9 +55,14 @@ pub(super) fn back(
     })
 }
 
+/// Whether it was taken down for want of memory.
+fn is_down(workload: &Workload) -> bool {
+    workload.standing != Standing::Running && workload.stopped_for == Some(Cause::Pressure)
+}
+
 /// What would bring a workload back, if it may come.
 fn deed(scene: &Scene<'_>, workload: &Workload, known: &Known) -> Option<Deed> {
-    if workload.stopped_for != Some(Cause::Pressure) {
+    if !is_down(workload) {
         return None;
     }
     let calm = scene.level == Level::Calm

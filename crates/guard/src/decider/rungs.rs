@@ -1,14 +1,11 @@
 //! What each rung of the ladder would bring with one workload, or why it is not taken.
 
 use super::act::{Score, WhyNot};
-use super::known::{Known, held};
+use super::known::{IDLE_MS, Known, held};
 use super::level::{Level, Marks};
 use crate::config::{Policy, Rung};
 use crate::observation::{Host, Mark, Standing, Workload};
 use plimsoll_units::Bytes;
-
-/// Who has done nothing for so long is idle, as far as pressure goes.
-const IDLE_MS: u64 = 5000;
 
 /// What a checkpoint writes in a second, at least: twice that on the development host (`docs/benchmarks.md`), and a host under
 /// pressure is slower.
@@ -70,7 +67,9 @@ impl Scene<'_> {
                 let weight = minutes
                     .saturating_add(1)
                     .saturating_add(idle.saturating_mul(2));
-                let soon = known.growth.get().saturating_mul(GROWS_ON_S);
+                // One that is frozen grows no more: it can wait while the idle go first.
+                let grows = workload.standing == Standing::Running;
+                let soon = u64::from(grows) * known.growth.get().saturating_mul(GROWS_ON_S);
                 excess.get().saturating_mul(weight).saturating_add(soon)
             }
         };

@@ -341,6 +341,35 @@ fn what_was_taken_down_comes_back_one_at_a_time_when_there_is_room() {
 }
 
 #[test]
+fn work_that_waits_for_room_comes_back_before_what_was_idle() {
+    let mut all: Vec<_> = (0..5)
+        .map(|n| workload(&format!("/agents/{n}"), 64))
+        .collect();
+    all.push(hog("/build", 18));
+    all[5].up_to = 310 * MIB;
+    let mut world = World::new(500, all);
+    world.run(600);
+    let build = world
+        .workloads
+        .iter()
+        .find(|sim| sim.shown.name.as_str() == "/build")
+        .unwrap();
+    assert_eq!(
+        build.shown.standing,
+        Standing::Running,
+        "{:?}",
+        world.told()
+    );
+    assert_eq!(
+        build.shown.anon_bytes,
+        Bytes(310 * MIB),
+        "it got all it wanted: {:?}",
+        world.told()
+    );
+    assert!(world.did(Rung::Kill).is_empty() && world.did(Rung::Stop).is_empty());
+}
+
+#[test]
 fn the_idle_policy_parks_those_that_it_names_and_no_others() {
     let mut world = World::new(
         4096,
