@@ -1,6 +1,7 @@
 //! Kinds of open files beside the plain.
 
-use crate::tree::every_kind_comes_back;
+use crate::tree::{Tree, every_kind_comes_back};
+use plimsoll_checkpoint::{After, Options};
 use plimsoll_testkit::{apart, need};
 
 /// A file that never had a name, symbolic links with and without a name, a namespace, an epoll that was told of files by
@@ -53,4 +54,36 @@ fn every_kind_of_file_comes_back() {
     need!(Root, Program("python3"));
     apart!();
     every_kind_comes_back(KINDS);
+}
+
+/// Holds a lease that another open file wants to share; told once.
+const LEASE: &str = r#"
+import fcntl, os, signal, time
+told = []
+signal.signal(signal.SIGUSR1, lambda *_: told.append(1))
+open("held", "w").close(); held = os.open("held", os.O_RDWR)
+fcntl.fcntl(held, fcntl.F_SETSIG, signal.SIGUSR1); fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+try: os.open("held", os.O_RDONLY | os.O_NONBLOCK)
+except BlockingIOError: pass
+while not told: time.sleep(0.01)
+while True:
+    assert fcntl.fcntl(held, fcntl.F_GETLEASE) == fcntl.F_RDLCK, "lease"
+    assert len(told) == 1, "told again"
+    print("turn"); time.sleep(0.01)
+"#;
+
+#[test]
+fn a_lease_that_is_being_broken_is_not_told_again() {
+    need!(Root, Program("python3"));
+    apart!();
+    let mut tree = Tree::start(LEASE);
+    let options = Options {
+        file_locks: true,
+        ..Options::default()
+    };
+    tree.dump_with(After::End, options).unwrap();
+    tree.restore().unwrap();
+    let said = tree.says().len();
+    let says = tree.hear(said + 3);
+    assert!(says.iter().all(|line| line == "turn"), "{says:?}");
 }
