@@ -10,7 +10,7 @@ use plimsoll_park::back::Manner;
 use plimsoll_park::runtime::Runtime;
 use plimsoll_park::{ParkError, own_memory};
 use plimsoll_proc::Root;
-use rustix::stdio::{dup2_stdin, dup2_stdout};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -69,11 +69,12 @@ pub(super) fn restore_and_stay(args: &RestoreArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Nothing that is closed or hung up is ours from now on; only what can't be brought is still told.
+/// Nothing that is closed, hung up or waited for the end of is ours from now on. What can't be brought, the next `resume` tells.
 fn leave_the_terminal() {
     let _ = rustix::process::setsid();
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         let _ = dup2_stdin(&null);
         let _ = dup2_stdout(&null);
+        let _ = dup2_stderr(&null);
     }
 }
