@@ -249,7 +249,8 @@ pub(crate) fn kept(kind: &str, hold: &Value) {
     println!("{kind:18} {charged:>9} and {tcp:>8} of TCP, of {ram}");
     assert!((charged + tcp) * 100 <= ram * 102, "{kind}: {hold}");
     if kind == "tcp-pairs" {
-        assert!(tcp > 0, "{hold}");
+        // v1 counts them apart; on v2 the load ends where the kernel's own bounds of TCP's buffers are met.
+        assert!(tcp > 0 || charged * 2 >= ram, "{hold}");
     } else {
         assert!(
             charged * 100 >= ram * 97,

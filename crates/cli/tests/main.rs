@@ -16,6 +16,7 @@ mod explained_guests;
 mod guests;
 mod healthy;
 mod held;
+mod held_guests;
 mod help;
 mod hostile;
 mod hostile_tree;
