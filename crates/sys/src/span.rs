@@ -48,6 +48,20 @@ impl Span {
         };
         (!both.is_empty()).then_some(both)
     }
+
+    /// In order, those that touch made one.
+    #[must_use]
+    pub fn joined(mut spans: Vec<Self>) -> Vec<Self> {
+        spans.sort_unstable();
+        let mut joined: Vec<Self> = Vec::new();
+        for span in spans {
+            match joined.last_mut().filter(|last| last.end == span.start) {
+                Some(last) => last.end = span.end,
+                None => joined.push(span),
+            }
+        }
+        joined
+    }
 }
 
 impl fmt::Debug for Span {

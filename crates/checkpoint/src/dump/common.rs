@@ -119,7 +119,7 @@ impl Common {
         });
         compared.map_err(|error| step.failed(error))?;
         alike.extend(same.into_inner().unwrap_or_else(PoisonError::into_inner));
-        Ok(joined(alike))
+        Ok(Span::joined(alike))
     }
 
     /// Writes the set inside of the set, with a pagemap for each of these pids; gives how many pages it has.
@@ -223,19 +223,6 @@ fn cut(span: Span) -> impl Iterator<Item = Span> {
             start,
             end: span.end.min(start.saturating_add(PIECE_BYTES as u64)),
         })
-}
-
-/// Neighbours as one, in order.
-fn joined(mut spans: Vec<Span>) -> Vec<Span> {
-    spans.sort_unstable();
-    let mut joined: Vec<Span> = Vec::new();
-    for span in spans {
-        match joined.last_mut().filter(|last| last.end == span.start) {
-            Some(last) => last.end = span.end,
-            None => joined.push(span),
-        }
-    }
-    joined
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ impl<'s> Inherited<'s> {
                 None => inherited.unused.push(span(vma)),
             }
         }
-        inherited.unused = joined(inherited.unused);
+        inherited.unused = Span::joined(inherited.unused);
         inherited
     }
 
@@ -68,19 +68,6 @@ pub(super) fn span(vma: &VmaEntry) -> Span {
         start: vma.start,
         end: vma.end,
     }
-}
-
-/// Neighbours as one.
-fn joined(mut spans: Vec<Span>) -> Vec<Span> {
-    spans.sort_unstable();
-    let mut joined: Vec<Span> = Vec::new();
-    for span in spans {
-        match joined.last_mut().filter(|last| last.end == span.start) {
-            Some(last) => last.end = span.end,
-            None => joined.push(span),
-        }
-    }
-    joined
 }
 
 #[cfg(test)]

@@ -45,7 +45,6 @@ pub struct State {
     flights: [Option<Flight>; HANDS],
     /// When the last act was begun, or ended.
     acted_ms: Option<u64>,
-
     /// When it was last said that nothing can be done.
     refused_ms: Option<u64>,
     level: Level,
@@ -68,7 +67,6 @@ impl Default for State {
             known: AllKnown::new(),
             flights: [None; HANDS],
             acted_ms: None,
-
             refused_ms: None,
             level: Level::Calm,
         }
