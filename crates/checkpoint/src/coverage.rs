@@ -165,6 +165,23 @@ pub(crate) const SEGMENT_OUTSIDE: Refusal = standing(
     "checkpoint them with it",
 );
 
+pub(crate) const SEMAPHORE_UNDO: Refusal = standing(
+    "it was the last on System V semaphores {}, which may be set back when it ends (SEM_UNDO)",
+    "let it give them back and another process take them, or remove them",
+);
+pub(crate) const POSIX_QUEUES: Refusal = standing(
+    "its own IPC namespace has POSIX message queues",
+    "remove them first (mq_unlink)",
+);
+pub(crate) const POSIX_QUEUE: Refusal = running(
+    "descriptor {} is a POSIX message queue, which can only be read by taking what is in it",
+    CLOSE,
+);
+pub(crate) const IPC_NAMESPACES: Refusal = running(
+    "it has another IPC namespace than the root of its tree",
+    WITH_CRIU,
+);
+
 /// What a mapping may be that [`MAPPING`] is said of.
 pub(crate) mod mapped {
     pub(crate) const DEVICE: &str = "memory of a device";
@@ -297,9 +314,20 @@ pub const RESOURCES: &[Resource] = &[
     },
     Resource {
         name: "System V IPC",
-        taken: "shared memory that is attached, with numbers, keys and owners; semaphores and message queues stay where they are",
-        criu: "all three, but only in an IPC namespace of the tree's own",
-        refusals: &[&SEGMENT_PART, &SEGMENT_OUTSIDE],
+        taken: "of an IPC namespace of the tree's own: shared memory, attached or not, semaphores with their values, message queues with their messages, limits; all with numbers, keys and owners. Of this command's own IPC namespace: shared memory that is attached; semaphores and message queues stay where they are",
+        criu: "only in an IPC namespace of the tree's own; what a process has to undo on semaphores is lost",
+        refusals: &[
+            &SEGMENT_PART,
+            &SEGMENT_OUTSIDE,
+            &SEMAPHORE_UNDO,
+            &IPC_NAMESPACES,
+        ],
+    },
+    Resource {
+        name: "POSIX message queues",
+        taken: "nothing",
+        criu: SAME,
+        refusals: &[&POSIX_QUEUE, &POSIX_QUEUES],
     },
     Resource {
         name: "credentials",
@@ -309,7 +337,7 @@ pub const RESOURCES: &[Resource] = &[
     },
     Resource {
         name: "namespaces, control groups",
-        taken: "nothing: the tree is in those of this command, and restored into those of the restorer",
+        taken: "nothing but an IPC namespace of the tree's own: the tree is in those of this command, and restored into those of the restorer",
         criu: "both",
         refusals: &[&NAMESPACE],
     },

@@ -14,6 +14,7 @@ mod fault_point;
 mod inet_address;
 mod ip_options;
 mod ip_packet;
+mod ipc;
 mod lease;
 mod namespace;
 mod obstacle;

@@ -1,5 +1,6 @@
 //! Namespaces by their names: what `/proc/PID/ns` calls them, the number that our images give each, and their flag of
-//! `clone(2)`. All processes of a tree have the same, and they are ours.
+//! `clone(2)`. All processes of a tree have the same, and but for
+//! that of IPC they are ours.
 
 /// One kind of namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,11 +10,14 @@ pub(crate) struct Namespace {
     pub(crate) flag: u32,
 }
 
+/// Objects of System V, POSIX message queues.
+pub(crate) const IPC: Namespace = of("ipc", 3, libc::CLONE_NEWIPC);
+
 /// All kinds.
 pub(crate) const ALL: [Namespace; 8] = [
     of("pid", 1, libc::CLONE_NEWPID),
     of("net", 2, libc::CLONE_NEWNET),
-    of("ipc", 3, libc::CLONE_NEWIPC),
+    IPC,
     of("uts", 4, libc::CLONE_NEWUTS),
     of("time", 5, 0x80),
     of("mnt", 6, libc::CLONE_NEWNS),

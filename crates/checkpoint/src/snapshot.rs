@@ -5,9 +5,9 @@ use crate::error::Error;
 use crate::set::{Reading, Writing};
 use plimsoll_image::proto::{
     CoreEntry, FdinfoEntry, FileEntry, FileLockEntry, FsEntry, GhostChunkEntry, GhostFileEntry,
-    InventoryEntry, IpcShmEntry, MemfdInodeEntry, MmEntry, PipeDataEntry, PstreeEntry,
-    RemapFilePathEntry, SeccompEntry, SkPacketEntry, TaskKobjIdsEntry, TcpStreamEntry,
-    TtyDataEntry, TtyInfoEntry,
+    InventoryEntry, IpcMsg, IpcMsgEntry, IpcSemEntry, IpcShmEntry, IpcVarEntry, MemfdInodeEntry,
+    MmEntry, PipeDataEntry, PstreeEntry, RemapFilePathEntry, SeccompEntry, SkPacketEntry,
+    TaskKobjIdsEntry, TcpStreamEntry, TtyDataEntry, TtyInfoEntry,
 };
 use plimsoll_image::{Entry, Kind};
 use std::collections::BTreeMap;
@@ -40,8 +40,27 @@ pub(crate) struct Snapshot {
     pub(crate) seccomp: SeccompEntry,
     /// System V shared memory.
     pub(crate) segments: Vec<IpcShmEntry>,
+    /// Of an IPC namespace of the tree's own.
+    pub(crate) ipc: Option<Ipc>,
     /// Established connections, by the inode of their socket.
     pub(crate) tcp: BTreeMap<u32, Entry<TcpStreamEntry>>,
+}
+
+/// What an IPC namespace holds, besides shared memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ipc {
+    pub(crate) limits: IpcVarEntry,
+    /// With their values, two bytes each.
+    pub(crate) semaphores: Vec<Entry<IpcSemEntry>>,
+    pub(crate) queues: Vec<Queue>,
+}
+
+/// A message queue of System V.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Queue {
+    pub(crate) entry: IpcMsgEntry,
+    /// In the order that they were sent in.
+    pub(crate) messages: Vec<Entry<IpcMsg>>,
 }
 
 /// An unlinked file.
@@ -112,6 +131,9 @@ impl Snapshot {
         }
         let namespace = snapshot.ipc_namespace();
         snapshot.segments = messages(set.all(Kind::IpcShm, namespace)?);
+        if snapshot.has_own(|ids| ids.ipc_ns_id) {
+            snapshot.ipc = Some(read_ipc(set, namespace)?);
+        }
         let ghosts = snapshot.remaps.iter();
         let ghosts =
             ghosts.filter(|remap| remap.remap_type() == plimsoll_image::proto::RemapType::Ghost);
@@ -129,6 +151,13 @@ impl Snapshot {
             }
         }
         Ok(snapshot)
+    }
+
+    /// Whether the tree has a namespace of some kind that its dumper had not.
+    pub(crate) fn has_own(&self, id: fn(&TaskKobjIdsEntry) -> Option<u32>) -> bool {
+        let root = self.inventory.root_ids.as_ref().and_then(id);
+        let of_tree = self.processes.first().and_then(|top| id(&top.ids));
+        root.zip(of_tree).is_some_and(|(root, own)| root != own)
     }
 
     /// The number of the IPC namespace.
@@ -177,9 +206,13 @@ impl Snapshot {
         some(&self.memfds, |all| {
             set.messages(Kind::MemfdInode, 0, all.iter().cloned())
         })?;
-        some(&self.segments, |all| {
-            set.messages(Kind::IpcShm, self.ipc_namespace(), all.iter().copied())
-        })?;
+        if !self.segments.is_empty() || self.ipc.is_some() {
+            let all = self.segments.iter().copied();
+            set.messages(Kind::IpcShm, self.ipc_namespace(), all)?;
+        }
+        if let Some(ipc) = &self.ipc {
+            write_ipc(set, self.ipc_namespace(), ipc)?;
+        }
         some(&self.locks, |all| {
             set.messages(Kind::FileLocks, 0, all.iter().copied())
         })?;
@@ -263,6 +296,47 @@ fn write_ghost(set: &Writing, id: u32, ghost: &Ghost) -> Result<(), Error> {
         let len = bytes.len() as u64;
         let chunk = Entry::with_payload(GhostChunkEntry { len, off: *off }, bytes.clone());
         writer.push(&chunk).map_err(failed)?;
+    }
+    set.put(&name, &writer.into_inner())
+}
+
+fn read_ipc(set: &Reading, id: u64) -> Result<Ipc, Error> {
+    let mut ipc = Ipc {
+        limits: set.one(Kind::IpcVar, id)?,
+        semaphores: set.all(Kind::IpcSem, id)?,
+        queues: Vec::new(),
+    };
+    let path = set.path(Kind::IpcMsg, id);
+    let failed = |source| Error::image(&path, source);
+    let file = std::io::BufReader::new(set.open(Kind::IpcMsg, id)?);
+    let mut reader = plimsoll_image::Reader::open_as(file, Kind::IpcMsg).map_err(failed)?;
+    while let Some(entry) = reader.next_entry::<IpcMsgEntry>().map_err(failed)? {
+        let mut queue = Queue {
+            entry: entry.message,
+            messages: Vec::new(),
+        };
+        for _ in 0..queue.entry.qnum {
+            let message = reader.next_entry::<IpcMsg>().map_err(failed)?;
+            let missing = || Error::inconsistent("a message queue ends early");
+            queue.messages.push(message.ok_or_else(missing)?);
+        }
+        ipc.queues.push(queue);
+    }
+    Ok(ipc)
+}
+
+/// CRIU wants all files of a namespace, also where they say nothing.
+fn write_ipc(set: &Writing, id: u64, ipc: &Ipc) -> Result<(), Error> {
+    set.messages(Kind::IpcVar, id, [ipc.limits.clone()])?;
+    set.all(Kind::IpcSem, id, &ipc.semaphores)?;
+    let name = Kind::IpcMsg.file_name(id);
+    let failed = |source| Error::image(&name, source);
+    let mut writer = plimsoll_image::Writer::new(Vec::new(), Kind::IpcMsg).map_err(failed)?;
+    for queue in &ipc.queues {
+        writer.push(&Entry::from(queue.entry)).map_err(failed)?;
+        for message in &queue.messages {
+            writer.push(message).map_err(failed)?;
+        }
     }
     set.put(&name, &writer.into_inner())
 }

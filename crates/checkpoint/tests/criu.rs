@@ -3,6 +3,7 @@
 //! One program, or more, of each of the first nine groups of resources; each checks itself at every turn, and says so.
 
 use crate::going_on::{FAMILY, HOLDS};
+use crate::segments::NAMESPACE;
 use crate::sharing::NURSERY;
 use crate::tree::Tree;
 use plimsoll_checkpoint::After;
@@ -71,13 +72,14 @@ while True:
 "#;
 
 /// What each is for.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("memory, threads, signals, files, pipes", HOLDS),
     ("timers", TIMERS),
     ("trees", FAMILY),
     ("events", EVENTS),
     ("UNIX sockets", UNIX),
     ("pages in common", NURSERY),
+    ("an IPC namespace", NAMESPACE),
 ];
 
 /// Runs CRIU on the images of a tree; its log is shown where it fails.

@@ -1,4 +1,5 @@
-//! System V shared memory comes along by number and key, also where it went with the tree.
+//! System V shared memory comes along by number and key, also where it went with the tree; with an IPC namespace of the
+//! tree's own come semaphores and message queues, too.
 
 use crate::tree::Tree;
 use plimsoll_checkpoint::{After, Error};
@@ -30,6 +31,89 @@ while True:
     last = before[0]
     print("turn", turn)
 "#;
+
+/// An IPC namespace of its own with semaphores, messages of two types, a segment that nobody has attached, and a limit.
+/// Names of objects are not the first ones, and asked for again by their keys.
+pub(crate) const NAMESPACE: &str = r#"
+import ctypes, os, struct, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.shmat.restype = ctypes.c_void_p
+libc.msgrcv.restype = libc.msgrcv.argtypes = None
+libc.msgrcv.restype = ctypes.c_ssize_t
+libc.msgrcv.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long, ctypes.c_int]
+assert libc.unshare(0x08000000) == 0
+open("/proc/sys/kernel/msgmax", "w").write("7777")
+for _ in range(3): libc.semctl(libc.semget(0, 1, 0o600), 0, 0); libc.msgctl(libc.msgget(0, 0o600), 0, None)
+sems, queue, segment = libc.semget(77, 3, 0o1640), libc.msgget(78, 0o1620), libc.shmget(79, 5000, 0o1600)
+assert min(sems, queue, segment) >= 0
+for number, value in enumerate([5, 0, 32767]): libc.semctl(sems, number, 16, value)
+def send(kind, text): assert libc.msgsnd(queue, struct.pack("q", kind) + text, len(text), 0o4000) == 0, "send"
+def take(kind):
+    room = ctypes.create_string_buffer(10000)
+    length = libc.msgrcv(queue, room, 9990, kind, 0o4000)
+    return None if length < 0 else room.raw[8:8 + length]
+send(9, b"nine"); send(3, b"three" * 1000); send(9, b""); send(9, b"last")
+at = libc.shmat(segment, None, 0); ctypes.memmove(at, b"left alone", 10); libc.shmdt(ctypes.c_void_p(at))
+while True:
+    again = libc.semget(77, 0, 0), libc.msgget(78, 0), libc.shmget(79, 0, 0)
+    assert again == (sems, queue, segment), "numbers"
+    assert [libc.semctl(sems, number, 12) for number in range(3)] == [5, 0, 32767], "values"
+    assert take(3) == b"three" * 1000, "by type"; send(3, b"three" * 1000)
+    for text in [b"nine", b"", b"last"]: assert take(9) == text, "in order"; send(9, text)
+    at = libc.shmat(segment, None, 0x1000); assert ctypes.string_at(at, 10) == b"left alone", "segment"
+    libc.shmdt(ctypes.c_void_p(at))
+    assert open("/proc/sys/kernel/msgmax").read().strip() == "7777", "limit"
+    print("turn"); time.sleep(0.01)
+"#;
+
+#[test]
+fn a_namespace_of_its_own_comes_along_with_all_that_is_in_it() {
+    need!(Root, Program("python3"));
+    apart!();
+    let mut tree = Tree::start(NAMESPACE);
+    for after in [After::Run, After::End, After::End] {
+        let _ = std::fs::remove_dir_all(tree.images());
+        let said = tree.says().len();
+        tree.dump(after).unwrap();
+        if after == After::End {
+            let restored = tree.restore().unwrap();
+            let of = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/ipc")).unwrap();
+            assert_ne!(of(&restored.pid.to_string()), of("self"));
+            assert_eq!(of("thread-self"), of("self"), "we are back");
+        }
+        let says = tree.hear(said + 5);
+        assert!(says.iter().all(|line| line == "turn"), "{says:?}");
+    }
+    tree.end();
+}
+
+#[test]
+fn what_would_be_undone_and_posix_queues_are_refused() {
+    need!(Root, Program("python3"));
+    apart!();
+    const UNDO: &str = r#"
+sems = libc.semget(0, 1, 0o1600)
+assert libc.semop(sems, struct.pack("Hhh", 0, 1, 0x1000), 1) == 0 # SEM_UNDO
+"#;
+    const HELD: &str = r#"
+assert libc.mq_open(b"/held", 0o102, 0o600, None) >= 0
+"#;
+    const LEFT: &str = r#"
+assert libc.unshare(0x08000000) == 0
+os.close(libc.mq_open(b"/left", 0o102, 0o600, None))
+"#;
+    const BEGIN: &str = "import ctypes, os, struct, time\nlibc = ctypes.CDLL(None)\n";
+    const END: &str = "print('turn')\nwhile True: time.sleep(0.01)\n";
+    for (what, told) in [(UNDO, "SEM_UNDO"), (HELD, "POSIX"), (LEFT, "POSIX")] {
+        let mut tree = Tree::start(&[BEGIN, what, END].concat());
+        let refused = tree.dump(After::End);
+        let is_told =
+            matches!(&refused, Err(Error::Refused(obstacles)) if obstacles[0].what.contains(told));
+        assert!(is_told, "{told}: {refused:?}");
+        assert!(tree.is_alive(), "{told}");
+        tree.end();
+    }
+}
 
 /// Segments outlive who made them.
 struct Goes(i32);

@@ -34,6 +34,15 @@ pub fn parse(text: &[u8]) -> Vec<Segment> {
     lines.filter_map(|line| segment(&columns, line)).collect()
 }
 
+/// The numbers of all objects in `/proc/sysvipc/shm`, `sem` or `msg`, which each have a column of another name.
+#[must_use]
+pub fn numbers(text: &[u8], name: &str) -> Vec<i32> {
+    let mut lines = lines(text);
+    let at = words(lines.next().unwrap_or_default()).position(|column| column == name.as_bytes());
+    let of_line = |line| i32::try_from(number(words(line).nth(at?)?)?).ok();
+    lines.filter_map(of_line).collect()
+}
+
 fn segment(columns: &[&[u8]], line: &[u8]) -> Option<Segment> {
     let values: Vec<&[u8]> = words(line).collect();
     let column = |name: &str| {
@@ -75,10 +84,24 @@ mod tests {
         assert_eq!(parse(text)[0].rss_bytes, None);
     }
 
+    #[test]
+    fn objects_of_every_kind_have_numbers() {
+        let text = include_bytes!("../fixtures/sysvipc-shm-6.18.txt");
+        let told: Vec<u64> = parse(text).iter().map(|it| it.shmid).collect();
+        let numbered = numbers(text, "shmid").into_iter();
+        assert_eq!(
+            numbered.map(i64::from).collect::<Vec<_>>(),
+            told.iter().map(|it| it.cast_signed()).collect::<Vec<_>>()
+        );
+        let sets = b"       key      semid perms      nsems\n  20      32769   600          3\n";
+        assert_eq!(numbers(sets, "semid"), [32769]);
+        assert!(numbers(sets, "msqid").is_empty());
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&text);
+            let _ = (parse(&text), numbers(&text, "shmid"));
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Shared {
     Fs = 3,
     /// `KCMP_SIGHAND`: signal handlers.
     Handlers = 4,
+    /// `KCMP_SYSVSEM`: the list of what is undone on semaphores when the last who shares it ends. None is the same as none.
+    SemaphoreUndo = 6,
 }
 
 /// How what two tasks hold compares: `Equal` is one and the same object. The order of others means nothing, but holds as

@@ -27,6 +27,8 @@ pub mod signal;
 pub mod socket;
 pub mod socket_filter;
 pub mod swap;
+pub mod sysv_msg;
+pub mod sysv_sem;
 pub mod sysv_shm;
 pub mod task;
 pub mod terminal;

@@ -1,10 +1,11 @@
 //! System V shared memory: `shmget(2)`, `shmop(2)`, `shmctl(2)`.
 //!
 //! # Safety
-//! A segment is attached only inside [`Segment::fill`], at an address that the kernel chooses, and detached before
-//! that returns; no reference to its memory gets out. Other calls get numbers, or one `shmid_ds` that lives through them.
+//! A segment is attached only inside [`Segment::fill`] and [`file`], at an address that the kernel chooses, and detached before
+//! they return; no reference to its memory gets out. Other calls get numbers, or one `shmid_ds` that lives through them.
 #![allow(unsafe_code)]
 
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ptr;
 
@@ -93,6 +94,28 @@ impl Segment {
     /// As `shmctl(2)`: `EINVAL` where it is gone already.
     pub fn remove(self) -> io::Result<()> {
         remove(self.shmid)
+    }
+}
+
+/// The file whose contents a segment's memory is, for reading and writing.
+///
+/// # Errors
+/// As `shmat(2)`, and as `/proc/self/map_files` can't be used: `EPERM` without CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE.
+pub fn file(shmid: i32, page_bytes: u64) -> io::Result<File> {
+    let size_bytes = status(shmid)?.size_bytes;
+    // SAFETY: with no address asked for, the kernel picks a free range of ours, and maps nothing over.
+    let start = unsafe { libc::shmat(shmid, ptr::null(), 0) };
+    if start.addr() == usize::MAX {
+        return Err(io::Error::last_os_error());
+    }
+    let from = start.addr() as u64;
+    let to = from.saturating_add(size_bytes.next_multiple_of(page_bytes.max(1)));
+    let path = format!("/proc/self/map_files/{from:x}-{to:x}");
+    let opened = OpenOptions::new().read(true).write(true).open(path);
+    // SAFETY: `start` came from `shmat` just now, and no reference to its memory exists.
+    match unsafe { libc::shmdt(start) } {
+        0 => opened,
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What stands in the way of a checkpoint, known by looking alone: nothing is stopped.
 
 use super::files::look;
-use crate::coverage::{MAPPING, NAMESPACE, SHADOW_STACKS, TRACED, mapped};
+use crate::coverage::{IPC_NAMESPACES, MAPPING, NAMESPACE, SHADOW_STACKS, TRACED, mapped};
 use crate::error::Error;
 use crate::obstacle::Obstacle;
 use plimsoll_proc::Root;
@@ -13,10 +13,9 @@ use plimsoll_proc::process::vm_flags::VmFlag;
 use plimsoll_surgery::tree::{Extent, members};
 
 /// Namespaces that a tree must share with us.
-const NAMESPACES: [&str; 9] = [
+const NAMESPACES: [&str; 8] = [
     "pid",
     "net",
-    "ipc",
     "uts",
     "mnt",
     "user",
@@ -43,7 +42,7 @@ pub(super) fn lasting(root: &Root, pid: u32) -> Result<Vec<Obstacle>, Error> {
     let mut found = Vec::new();
     for process in members(root, pid, Extent::Whole)? {
         let mut of_this = Vec::new();
-        let looked = of_process(root, process.pid, &mut of_this);
+        let looked = of_process(root, process.pid, pid, &mut of_this);
         if has_ended(root, process.pid) {
             continue; // it stands in nobody's way
         }
@@ -61,7 +60,7 @@ fn has_ended(root: &Root, pid: u32) -> bool {
     }
 }
 
-fn of_process(root: &Root, pid: u32, found: &mut Vec<Obstacle>) -> Result<(), Error> {
+fn of_process(root: &Root, pid: u32, top: u32, found: &mut Vec<Obstacle>) -> Result<(), Error> {
     let text = root.read(format!("proc/{pid}/status"))?;
     let status = Status::parse(&text).ok();
     if status.as_ref().is_some_and(|status| status.tracer_pid != 0) {
@@ -75,6 +74,10 @@ fn of_process(root: &Root, pid: u32, found: &mut Vec<Obstacle>) -> Result<(), Er
         if of(&pid.to_string()) != of("self") {
             found.push(NAMESPACE.of(pid, &[&name]));
         }
+    }
+    let ipc = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/ipc")).ok();
+    if ipc(pid) != ipc(top) {
+        found.push(IPC_NAMESPACES.of(pid, &[]));
     }
     let directory = root.open_dir(format!("proc/{pid}"))?;
     smaps::stream_file(&directory, &mut Vec::new(), |smap: &Smap<'_>| {

@@ -9,6 +9,7 @@ mod check;
 mod common;
 mod credentials;
 mod files;
+mod ipc;
 mod memory;
 mod parent;
 mod process;
@@ -20,6 +21,7 @@ mod tree;
 
 use crate::error::Error;
 use crate::fault_point::fault_point;
+use crate::namespace;
 use crate::set::{Place, Writing};
 use crate::snapshot::{Process, Snapshot};
 use crate::tcp::lock;
@@ -207,10 +209,13 @@ impl Dump<'_> {
         let nodes = tree::nodes(self.root, self.pid, stopped)?;
         let objects = tree::Objects::of(&nodes)?;
         objects.refuse_shared(&nodes)?;
+        let ipc = ipc::Entered::of(self.pid)?;
+        ipc.refuse_undo(stopped)?;
+        snapshot.ipc = ipc.look()?;
         for node in nodes {
             let mut process = Process {
                 node: node.entry,
-                ids: objects.ids(node.pid),
+                ids: objects.ids(node.pid, ipc.is_own),
                 ..Process::default()
             };
             match node
@@ -235,6 +240,9 @@ impl Dump<'_> {
             snapshot.processes.push(process);
         }
         memory.pages()?;
+        if ipc.is_own {
+            files.all_segments(page_size)?;
+        }
         memory.shared(&files)?;
         let pages = memory.counts();
         let connections = files.finish(&mut snapshot)?;
@@ -282,6 +290,7 @@ fn inventory(snapshot: &Snapshot, options: Options) -> plimsoll_image::proto::In
             files_id: 0,
             fs_id: 0,
             sighand_id: 0,
+            ipc_ns_id: Some(namespace::IPC.id),
             ..ids
         }),
         tcp_close: options.tcp_close.then_some(true),

@@ -2,6 +2,7 @@
 
 use crate::coverage::SHARED;
 use crate::error::Error;
+use crate::ipc;
 use crate::namespace;
 use plimsoll_image::proto::{PstreeEntry, TaskKobjIdsEntry};
 use plimsoll_proc::Root;
@@ -149,8 +150,9 @@ impl Objects {
         }
     }
 
-    /// The numbers of one process; namespaces are those that the whole tree has in common.
-    pub(super) fn ids(&self, pid: u32) -> TaskKobjIdsEntry {
+    /// The numbers of one process; namespaces are those that the whole tree has in common, all of them ours, but perhaps
+    /// for that of IPC.
+    pub(super) fn ids(&self, pid: u32, has_own_ipc: bool) -> TaskKobjIdsEntry {
         let [vm_id, files_id, fs_id, sighand_id] = self.ids.get(&pid).copied().unwrap_or_default();
         let [
             pid_ns,
@@ -169,7 +171,7 @@ impl Objects {
             sighand_id,
             pid_ns_id: pid_ns,
             net_ns_id: net_ns,
-            ipc_ns_id: ipc_ns,
+            ipc_ns_id: if has_own_ipc { Some(ipc::OWN) } else { ipc_ns },
             uts_ns_id: uts_ns,
             time_ns_id: time_ns,
             mnt_ns_id: mnt_ns,

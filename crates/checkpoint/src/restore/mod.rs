@@ -16,6 +16,7 @@ mod credentials;
 mod crew;
 mod files;
 mod inherited;
+mod ipc;
 mod kernel_mappings;
 mod later;
 mod memory;
@@ -98,6 +99,9 @@ impl Restore<'_> {
         let mut files = Files::new(&snapshot, &set, page_size, close);
         let mut crew = Crew::begin(&snapshot, top, self.kinship, &transport, page_size)?;
         fault_point("bare");
+        if let Some(own) = &snapshot.ipc {
+            files.enter_ipc(ipc::begin(&mut crew.member(top)?.leader, own)?)?;
+        }
         let mut supplies = memory::Supplies {
             set: &set,
             transport: &transport,

@@ -36,6 +36,7 @@ use plimsoll_proc::process::fdinfo::Fdinfo;
 use plimsoll_proc::process::maps::Mapping;
 use plimsoll_proc::process::status::field;
 use plimsoll_sys::{file_owner, kcmp};
+use plimsoll_units::PageSize;
 use rustix::fd::OwnedFd;
 use rustix::fs::Stat;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -381,6 +382,11 @@ impl Files {
         vma: &VmaEntry,
     ) -> Result<u32, Error> {
         sysv::mapped(self, pid, mapping.inode, &map_file(pid, mapping), vma)
+    }
+
+    /// All System V segments of the namespace that the calling thread is in, also those that nobody has attached.
+    pub(super) fn all_segments(&mut self, page_size: PageSize) -> Result<(), Error> {
+        sysv::all(self, page_size)
     }
 
     /// A file that some link of `/proc` leads to, and that no descriptor has to be open for.

@@ -5,7 +5,7 @@
 //! name beside its old one, if the caller allows that (`--link-remap`).
 
 use super::{Files, Open, entry, pipe, tty, unknown};
-use crate::coverage::{LARGE_UNLINKED, OTHER_NAME};
+use crate::coverage::{LARGE_UNLINKED, OTHER_NAME, POSIX_QUEUE};
 use crate::error::Error;
 use crate::snapshot::Ghost;
 use plimsoll_image::proto::{
@@ -25,6 +25,8 @@ use std::path::Path;
 
 /// Unlinked files up to this size are taken along, unless the caller says otherwise; as in CRIU.
 const GHOST_LIMIT_BYTES: u64 = 1 << 20;
+/// The file system of POSIX message queues (`ipc/mqueue.c`).
+const MQUEUE_MAGIC: rustix::fs::FsWord = 0x1980_0202;
 const DELETED: &[u8] = b" (deleted)";
 
 /// An open file with a path.
@@ -36,6 +38,9 @@ pub(super) fn any(files: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEnt
         }
         FileType::BlockDevice | FileType::Socket | FileType::Unknown => return Err(unknown(open)),
         _ => {}
+    }
+    if rustix::fs::fstatfs(&open.file).is_ok_and(|it| it.f_type == MQUEUE_MAGIC) {
+        return Err(Error::refused(POSIX_QUEUE.of(open.pid, &[&open.fd])));
     }
     let link = format!("/proc/{}/fd/{}", open.pid, open.fd);
     let mut entry = by_path(files, &link, open.link, &open.stat, open.flags(), id)?;

@@ -1,11 +1,13 @@
 //! System V shared memory that the tree has attached (`shmop(2)`). A segment has a number and perhaps a key for the whole
-//! host, and outlives who made it; it is taken along with what it holds if nobody else has it attached.
+//! host, and outlives who made it; it is taken along with what it holds if nobody else has it attached. Of an IPC
+//! namespace of the tree's own all are.
 
 use super::Files;
 use crate::coverage::{SEGMENT_OUTSIDE, SEGMENT_PART};
 use crate::error::Error;
 use plimsoll_image::proto::{IpcDescEntry, IpcShmEntry, VmaEntry};
-use plimsoll_sys::sysv_shm;
+use plimsoll_sys::sysv_shm::{self, Status};
+use plimsoll_units::PageSize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
@@ -39,28 +41,50 @@ pub(super) fn mapped(
         std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
         std::collections::btree_map::Entry::Vacant(place) => {
             let file = File::open(link).map_err(|source| Error::file("open", link, source))?;
-            place.insert(Segment {
-                entry: IpcShmEntry {
-                    desc: IpcDescEntry {
-                        key: told.key.cast_unsigned(),
-                        uid: told.uid,
-                        gid: told.gid,
-                        cuid: told.creator.0,
-                        cgid: told.creator.1,
-                        mode: told.mode,
-                        id,
-                    },
-                    size: told.size_bytes,
-                    in_pagemaps: Some(true),
-                    hugetlb_flag: None,
-                },
-                file,
-                attached: BTreeSet::new(),
-            })
+            place.insert(Segment::new(id, &told, file))
         }
     };
     segment.attached.insert((pid, vma.start));
     Ok(id)
+}
+
+/// Those that nobody has attached, too.
+pub(super) fn all(files: &mut Files, page_size: PageSize) -> Result<(), Error> {
+    for shmid in crate::dump::ipc::all("shm", "shmid")? {
+        let id = shmid.cast_unsigned();
+        if files.segments.contains_key(&id) {
+            continue;
+        }
+        let name = || format!("System V segment {id}");
+        let failed = |source| Error::file("open", name(), source);
+        let told = sysv_shm::status(shmid).map_err(failed)?;
+        let file = sysv_shm::file(shmid, page_size.get()).map_err(failed)?;
+        files.segments.insert(id, Segment::new(id, &told, file));
+    }
+    Ok(())
+}
+
+impl Segment {
+    fn new(id: u32, told: &Status, file: File) -> Self {
+        Self {
+            entry: IpcShmEntry {
+                desc: IpcDescEntry {
+                    key: told.key.cast_unsigned(),
+                    uid: told.uid,
+                    gid: told.gid,
+                    cuid: told.creator.0,
+                    cgid: told.creator.1,
+                    mode: told.mode,
+                    id,
+                },
+                size: told.size_bytes,
+                in_pagemaps: Some(true),
+                hugetlb_flag: None,
+            },
+            file,
+            attached: BTreeSet::new(),
+        }
+    }
 }
 
 /// All of them, unless others have some attached, too.

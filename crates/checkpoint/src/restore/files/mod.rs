@@ -24,6 +24,7 @@ use super::crew::{Crew, Member};
 use super::task::Task;
 use super::transport::Transport;
 use crate::error::Error;
+use crate::ipc::Within;
 use crate::set::Reading;
 use crate::snapshot::Snapshot;
 use crate::tcp::lock::Lock;
@@ -50,6 +51,8 @@ pub(crate) struct Files<'s> {
     fifos: BTreeMap<u32, OwnedFd>,
     memory: BTreeMap<u32, memory::Object>,
     segments: sysv::Segments,
+    /// Behind the segments: those of our making are removed where they were made.
+    ipc: Option<Within>,
     terminals: tty::Terminals,
     /// Other halves of pairs, until somebody needs them.
     sockets: BTreeMap<u32, OwnedFd>,
@@ -87,6 +90,7 @@ impl<'s> Files<'s> {
             fifos: BTreeMap::new(),
             memory: BTreeMap::new(),
             segments: sysv::Segments::default(),
+            ipc: None,
             terminals: tty::Terminals::default(),
             sockets: BTreeMap::new(),
             socket_files: BTreeMap::new(),
@@ -169,6 +173,12 @@ impl<'s> Files<'s> {
     /// Attaches a System V segment where a mapping has it.
     pub(super) fn attach(&mut self, task: &mut Task, vma: &VmaEntry) -> Result<(), Error> {
         sysv::attach(self, task, vma)
+    }
+
+    /// The calling thread is in an IPC namespace of the tree's own, as long as files are made: its segments are made, too.
+    pub(super) fn enter_ipc(&mut self, within: Within) -> Result<(), Error> {
+        self.ipc = Some(within);
+        sysv::all(self)
     }
 
     /// Whether a directory is the root that we have ourselves.

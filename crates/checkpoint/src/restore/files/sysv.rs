@@ -51,7 +51,11 @@ pub(in super::super) fn attach(
     let what = "attach a System V segment to";
     task.call(what, libc::SYS_shmat, [id.into(), vma.start, 0])?;
     if first {
-        fill(files, task, vma, entry)?;
+        let (pid, start, end) = (task.tid.as_raw_pid(), vma.start, vma.end);
+        let path = format!("/proc/{pid}/map_files/{start:x}-{end:x}");
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        let file = file.map_err(|source| Error::file("open", &path, source))?;
+        fill(files, &file, entry)?;
         files.segments.filled.insert(id);
     }
     if vma.fdflags == Some(libc::O_RDONLY.unsigned_abs()) {
@@ -62,6 +66,19 @@ pub(in super::super) fn attach(
     }
     let args = [vma.start, vma.end - vma.start, vma.prot.into()];
     task.call("protect memory of", libc::SYS_mprotect, args)?;
+    Ok(())
+}
+
+/// Makes and fills all of a namespace of the tree's own, also those that nobody has attached.
+pub(super) fn all(files: &mut Files<'_>) -> Result<(), Error> {
+    for entry in &files.snapshot.segments {
+        find_or_make(files, entry)?;
+        let id = entry.desc.id;
+        let file = sysv_shm::file(id.cast_signed(), files.page_size.get())
+            .map_err(|source| Error::file("open", format!("System V segment {id}"), source))?;
+        fill(files, &file, entry)?;
+        files.segments.filled.insert(id);
+    }
     Ok(())
 }
 
@@ -93,18 +110,17 @@ fn find_or_make(files: &mut Files<'_>, entry: &IpcShmEntry) -> Result<(), Error>
         .map_err(failed)
 }
 
-/// Writes what it held, through the mapping's file.
-fn fill(files: &Files<'_>, task: &Task, vma: &VmaEntry, entry: &IpcShmEntry) -> Result<(), Error> {
-    let (pid, start, end) = (task.tid.as_raw_pid(), vma.start, vma.end);
-    let path = format!("/proc/{pid}/map_files/{start:x}-{end:x}");
-    let failed = |source| Error::file("fill", &path, source);
-    let file: File = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(failed)?;
+/// Writes what it held, through a file.
+fn fill(files: &Files<'_>, file: &File, entry: &IpcShmEntry) -> Result<(), Error> {
+    let failed = |source| {
+        Error::file(
+            "fill",
+            format!("System V segment {}", entry.desc.id),
+            source,
+        )
+    };
     let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    fallocate(&file, hole, 0, end - start).map_err(|errno| failed(errno.into()))?;
+    fallocate(file, hole, 0, entry.size).map_err(|errno| failed(errno.into()))?;
     let pages = Pages::of_object(files.set, entry.desc.id, files.page_size)?;
     pages.for_each(|at, bytes| file.write_all_at(bytes, at).map_err(failed))
 }
