@@ -1,5 +1,6 @@
-//! How long the OOM reports of a kernel log of 100 MB take to be found and read (`plimsoll explain oom`). The log is ordinary
-//! lines as `dmesg` prints them, with a report from a guest of the lab among every 5 MB.
+//! How long the OOM reports of a kernel log of 100 MB take to be found and read (`plimsoll explain oom`). One log is ordinary
+//! lines as `dmesg` prints them, with a report from a guest of the lab among every 5 MB; the other is of a host that ran out again and
+//! again: nothing but reports.
 
 use anyhow::{Result, ensure};
 use plimsoll_bench::timing::{Spread, print_machine, time};
@@ -13,29 +14,51 @@ const ASKED: &str = "2 s";
 
 fn main() -> Result<()> {
     print_machine();
-    let (log, written) = log();
+    measure(&mostly_others())?;
+    measure(&reports_alone())
+}
+
+struct Log {
+    bytes: Vec<u8>,
+    reports: usize,
+}
+
+fn measure(log: &Log) -> Result<()> {
     let read = || -> Result<()> {
-        let found = reports(&log).len();
-        ensure!(found == written, "{found} of {written} reports were found");
+        let found = reports(&log.bytes).len();
+        ensure!(
+            found == log.reports,
+            "{found} of {} reports were found",
+            log.reports
+        );
         Ok(())
     };
     let times = time(TIMES, read)?;
     let spread = Spread::of(times).expect("it was timed");
     println!(
-        "a kernel log of {LOG_BYTES} bytes with {written} reports: {spread} (asked: less than {ASKED})"
+        "a kernel log of {} bytes with {} reports: {spread} (asked: less than {ASKED})",
+        log.bytes.len(),
+        log.reports
     );
     Ok(())
 }
 
-/// The log, and how many reports it has.
-fn log() -> (Vec<u8>, usize) {
-    let mut log = Vec::with_capacity(LOG_BYTES + REPORT.len());
-    let mut written = 0;
+fn reports_alone() -> Log {
+    let reports = LOG_BYTES.div_ceil(REPORT.len());
+    Log {
+        bytes: REPORT.repeat(reports).into_bytes(),
+        reports,
+    }
+}
+
+fn mostly_others() -> Log {
+    let mut bytes = Vec::with_capacity(LOG_BYTES + REPORT.len());
+    let mut reports = 0;
     let mut line = 0u64;
-    while log.len() < LOG_BYTES {
-        if log.len() / BYTES_TO_A_REPORT >= written {
-            log.extend_from_slice(REPORT.as_bytes());
-            written += 1;
+    while bytes.len() < LOG_BYTES {
+        if bytes.len() / BYTES_TO_A_REPORT >= reports {
+            bytes.extend_from_slice(REPORT.as_bytes());
+            reports += 1;
         }
         line += 1;
         let text = format!(
@@ -44,7 +67,7 @@ fn log() -> (Vec<u8>, usize) {
             line % 1000 * 1000,
             line % 30_000
         );
-        log.extend_from_slice(text.as_bytes());
+        bytes.extend_from_slice(text.as_bytes());
     }
-    (log, written)
+    Log { bytes, reports }
 }

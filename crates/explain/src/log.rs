@@ -5,6 +5,8 @@
 //! `journalctl -o short-monotonic`), pstore (`<4>[12.3] `), the kernel's own `[  T123]` (`CONFIG_PRINTK_CALLER`), and mails
 //! that quote any of these (`> `). Each is known by its shape, line by line, so that a file may mix them.
 
+mod skip;
+
 use memchr::{memchr, memmem};
 use plimsoll_proc::text::number;
 use std::borrow::Cow;
@@ -27,17 +29,25 @@ const LONGEST_JOINED: usize = 4096;
 const LONGEST_SYSLOG_PREFIX: usize = 128;
 
 /// All lines of a log.
-pub fn lines(log: &[u8]) -> impl Iterator<Item = Line<'_>> {
+#[must_use]
+pub fn lines(log: &[u8]) -> Lines<'_> {
     Lines {
+        log,
         rest: log,
+        last_begins: 0,
         number: 0,
         ready: None,
         in_record: None,
     }
 }
 
-struct Lines<'a> {
+/// The lines of a log, one after the other.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    log: &'a [u8],
     rest: &'a [u8],
+    /// Where the line begins that was read last.
+    last_begins: usize,
     number: usize,
     /// Read too far: the line after the last one given.
     ready: Option<(Stripped<'a>, usize)>,
@@ -46,7 +56,7 @@ struct Lines<'a> {
 }
 
 /// A line without what stood before it.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Stripped<'a> {
     text: &'a [u8],
     time_s: Option<f64>,
@@ -134,9 +144,10 @@ impl<'a> Lines<'a> {
         }
         let end = memchr(b'\n', self.rest).unwrap_or(self.rest.len());
         let line = self.rest.get(..end)?;
+        self.last_begins = self.log.len() - self.rest.len();
         self.rest = self.rest.get(end + 1..).unwrap_or_default();
         self.number += 1;
-        Some((strip(line.strip_suffix(b"\r").unwrap_or(line)), self.number))
+        Some((strip(line), self.number))
     }
 }
 
@@ -173,7 +184,7 @@ fn trimmed(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
 }
 
 fn strip(line: &[u8]) -> Stripped<'_> {
-    let unquoted = unquote(line);
+    let unquoted = unquote(line.strip_suffix(b"\r").unwrap_or(line));
     if let Some(stripped) = record(unquoted) {
         return stripped;
     }

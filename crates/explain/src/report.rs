@@ -8,6 +8,7 @@
 
 mod cut;
 mod kill;
+mod marks;
 mod memcg;
 mod meminfo;
 mod reader;

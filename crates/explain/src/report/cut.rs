@@ -2,6 +2,13 @@
 
 use plimsoll_proc::text::{number, printable};
 
+/// Where a mark stands in a line. Lines are short: to prepare a search takes longer than to look at each place where it may begin.
+pub(super) fn find(text: &[u8], mark: &[u8]) -> Option<usize> {
+    let first = *mark.first()?;
+    memchr::memchr_iter(first, text)
+        .find(|at| text.get(*at..).is_some_and(|text| text.starts_with(mark)))
+}
+
 /// Bytes that people may see.
 pub(super) fn shown(bytes: &[u8]) -> String {
     printable(bytes.trim_ascii()).into_owned()
@@ -10,19 +17,19 @@ pub(super) fn shown(bytes: &[u8]) -> String {
 /// What stands between two marks, from the first of the one to the next of the other; to the end, where that is missing.
 pub(super) fn between<'t>(text: &'t [u8], from: &[u8], to: &[u8]) -> Option<&'t [u8]> {
     let rest = after(text, from)?;
-    let end = memchr::memmem::find(rest, to).unwrap_or(rest.len());
+    let end = find(rest, to).unwrap_or(rest.len());
     rest.get(..end)
 }
 
 /// What stands after a mark.
 pub(super) fn after<'t>(text: &'t [u8], mark: &[u8]) -> Option<&'t [u8]> {
-    let at = memchr::memmem::find(text, mark)?;
+    let at = find(text, mark)?;
     text.get(at + mark.len()..)
 }
 
 /// What stands before a mark.
 pub(super) fn before<'t>(text: &'t [u8], mark: &[u8]) -> Option<&'t [u8]> {
-    text.get(..memchr::memmem::find(text, mark)?)
+    text.get(..find(text, mark)?)
 }
 
 /// The number that a text begins with, and what follows it.

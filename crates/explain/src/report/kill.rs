@@ -1,7 +1,7 @@
 //! The end of a report: whom the kernel chose, killed and emptied, or why it gave up.
 
 use super::cut::{
-    Unit, after, before, between, leading_number, number_after, pairs, shown, signed_after,
+    Unit, after, before, between, find, leading_number, number_after, pairs, shown, signed_after,
 };
 use super::trigger::{node_list, nodemask};
 use super::{Constraint, Kill, Report};
@@ -44,10 +44,7 @@ pub(super) fn constraint(text: &[u8]) -> Option<Constraint> {
     let rest = text.strip_prefix(b"oom-kill:constraint=")?;
     let value = |key: &[u8], next: &[&[u8]]| {
         let value = after(rest, key)?;
-        let end = next
-            .iter()
-            .filter_map(|next| memchr::memmem::find(value, next))
-            .min();
+        let end = next.iter().filter_map(|next| find(value, next)).min();
         Some(shown(value.get(..end.unwrap_or(value.len()))?))
     };
     let tail = after(rest, b"task_memcg=").unwrap_or_default();

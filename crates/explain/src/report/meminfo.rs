@@ -1,6 +1,6 @@
 //! The body that OOM reports and allocation failures share (`show_mem` in `mm/show_mem.c`).
 
-use super::cut::{Unit, after, before, leading_number, number_after, pairs, shown};
+use super::cut::{Unit, after, before, find, leading_number, number_after, pairs, shown};
 use super::{Blocks, HugePages, Node, Report, Zone};
 use plimsoll_proc::text::{number, words};
 
@@ -8,22 +8,26 @@ const RESERVE: &[u8] = b"lowmem_reserve[]:";
 
 /// How far a report has come with such a line: its parts are printed in this order.
 pub(super) fn stage(text: &[u8]) -> u8 {
-    let has = |part: &[u8]| memchr::memmem::find(text, part).is_some();
-    let marks = [
-        (has(b"+0x") || has(b" cpuset="), 0),
-        (has(b" min:") || text.starts_with(RESERVE), 3),
-        (text.starts_with(b"Node ") && has(b" active_anon:"), 2),
-        (has(b"kB") && has(b"*"), 4),
-        (has(b"hugepages_total="), 5),
-        (has(b" pages") || has(b" swap "), 6),
-        (text.ends_with(b"KB"), 7),
-        (text.starts_with(b"["), 8),
-        (has(b":"), 1),
-    ];
-    marks
-        .into_iter()
-        .find(|(is_such, _)| *is_such)
-        .map_or(0, |(_, stage)| stage)
+    let has = |part: &[u8]| find(text, part).is_some();
+    if has(b"+0x") || has(b" cpuset=") {
+        0
+    } else if has(b" min:") || text.starts_with(RESERVE) {
+        3
+    } else if text.starts_with(b"Node ") && has(b" active_anon:") {
+        2
+    } else if has(b"kB") && has(b"*") {
+        4
+    } else if has(b"hugepages_total=") {
+        5
+    } else if has(b" pages") || has(b" swap ") {
+        6
+    } else if text.ends_with(b"KB") {
+        7
+    } else if text.starts_with(b"[") {
+        8
+    } else {
+        u8::from(has(b":"))
+    }
 }
 
 /// Takes a line, if it is one of the body.

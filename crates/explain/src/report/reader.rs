@@ -3,10 +3,10 @@
 //! Reports may be cut at either end, and may lie in one another: while one CPU prints an OOM report, another may print an
 //! allocation failure. So several may be open at once, and a line goes to the one that it is the next of.
 
-use super::cut::shown;
+use super::cut::{find, shown};
+use super::marks::Marks;
 use super::{Quoted, Report, kill, memcg, meminfo, tables, trigger};
 use crate::log::{Line, lines};
-use memchr::memmem;
 
 /// So many lines are quoted of what is not understood in one report.
 const QUOTED_MOST: usize = 20;
@@ -23,10 +23,17 @@ const ROWS_MOST: usize = 1 << 16;
 #[must_use]
 pub fn reports(log: &[u8]) -> Vec<Report> {
     let mut reader = Reader::default();
-    for line in lines(log) {
+    let mut marks = Marks::new(log);
+    let mut lines = lines(log);
+    loop {
+        if reader.open.is_empty() {
+            lines.skip_to(marks.next(lines.place()));
+        }
+        let Some(line) = lines.next() else {
+            return reader.finish();
+        };
         reader.take(&line);
     }
-    reader.finish()
 }
 
 #[derive(Default)]
@@ -56,14 +63,21 @@ impl Open {
             + report.zones.len()
             + report.nodes.len()
             + report.hugepages.len();
-        if rows > ROWS_MOST || meminfo::is_filled(report, text) {
+        if rows > ROWS_MOST {
+            return false;
+        }
+        // most lines are of this table, and a name in it may be anything
+        if tables::task(report, text) {
+            self.in_body |= !report.page_counts.is_empty();
+            return true;
+        }
+        if meminfo::is_filled(report, text) {
             return false;
         }
         let is_head = trigger::cpuset(report, text) || trigger::who_and_kernel(report, text);
         let taken = is_head
             || trigger::stack(report, text)
             || tables::task_title(report, text)
-            || tables::task(report, text)
             || memcg::take(report, text)
             || meminfo::take(report, text)
             || tables::slab(report, text)
@@ -290,10 +304,11 @@ fn is_body_head(text: &[u8]) -> bool {
         .iter()
         .any(|head| text.starts_with(head))
         || text.starts_with(b"Task in ")
-            && memmem::find(text, b" killed as a result of limit of ").is_some()
+            && find(text, b" killed as a result of limit of ").is_some()
 }
 
-/// Whether a line can be the first of a report, or tell of one whose head is gone.
+/// Whether a line can be the first of a report, or tell of one whose head is gone. What is looked for here has to have a word of
+/// [`Marks`] in it.
 fn may_begin(text: &[u8]) -> bool {
     const MARKS: [&[u8]; 5] = [
         b"invoked oom-killer",
@@ -305,7 +320,7 @@ fn may_begin(text: &[u8]) -> bool {
     match text.first() {
         Some(b'M' | b'm' | b'T') if is_body_head(text) => true,
         Some(b'o') if text.starts_with(b"oom") => true,
-        _ => MARKS.iter().any(|mark| memmem::find(text, mark).is_some()),
+        _ => MARKS.iter().any(|mark| find(text, mark).is_some()),
     }
 }
 
@@ -334,5 +349,60 @@ fn enter_kill(report: &mut Report, killed: super::Kill) {
             }
         }
         None => report.kills.push(killed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every line of it, none passed over.
+    fn without_passing_over(log: &[u8]) -> Vec<Report> {
+        let mut reader = Reader::default();
+        lines(log).for_each(|line| reader.take(&line));
+        reader.finish()
+    }
+
+    const LINES: [&str; 18] = [
+        "[1.0] audit: nothing\n",
+        "[1.0] audit: skills, a memory: and OOM\n",
+        "Jun 18 07:44:52 host kernel: [1.0] usb 1-1: new device\n",
+        "no prefix\n",
+        "killed, no prefix\n",
+        " a blank and panic\n",
+        "\n",
+        "[1.0] Node 0 \n",
+        "[1.0] Node \n",
+        "0 \n",
+        "[1.0] 1*4kB \n",
+        "[1.0] (UM) \n",
+        "[1.0] dd invoked \n",
+        "oom-killer: gfp_mask=0x100cca, order=0\n",
+        "[1.0] Mem-Info:\n",
+        "4,1,5,-;Out of memory: Killed process 7 (dd)\\x0aKilled process 8 (dd)\n",
+        "[1.0] Out of memory: Killed process 148 (dd) total-vm:9kB, anon-rss:8kB\n",
+        "[1.0] oom_reaper: reaped process 148 (dd), now anon-rss:0kB\n",
+    ];
+
+    proptest! {
+        #[test]
+        fn what_is_passed_over_is_of_no_report(
+            lines in proptest::collection::vec((0..LINES.len(), 1..60_usize), 0..40),
+        ) {
+            let log: String = lines.iter().map(|(line, times)| LINES[*line].repeat(*times)).collect();
+            prop_assert_eq!(reports(log.as_bytes()), without_passing_over(log.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn between_reports_lines_are_counted_on() {
+        let report = include_str!("../../fixtures/oom-6.12-global.txt");
+        let others = "[5.0] audit: something else\n".repeat(3000);
+        let log = format!("{others}{report}{others}{report}{others}");
+        let found = reports(log.as_bytes());
+        assert_eq!(found, without_passing_over(log.as_bytes()));
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[1].lines.0, 6001 + report.lines().count());
     }
 }

@@ -1,6 +1,6 @@
 //! The lines that a report begins with: what asked for what.
 
-use super::cut::{after, before, between, shown, signed_after};
+use super::cut::{after, before, between, find, shown, signed_after};
 use super::{Report, Slub, Trigger};
 use plimsoll_proc::text::{hex, number, words};
 
@@ -144,7 +144,7 @@ pub(super) fn stack(report: &mut Report, text: &[u8]) -> bool {
 
 /// `name+0x1a/0x20` somewhere in the line, or ARM's `(name) from [<…>] (caller+0x…)`, or `caller from name+0x…`.
 fn function(text: &[u8]) -> Option<String> {
-    let offset = memchr::memmem::find(text, b"+0x")?;
+    let offset = find(text, b"+0x")?;
     after(text.get(offset..)?, b"/0x")?;
     let head = text.get(..offset)?;
     let name = head
