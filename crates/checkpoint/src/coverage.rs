@@ -191,8 +191,7 @@ pub(crate) mod mapped {
     pub(crate) const HUGE_SEGMENT: &str = "a System V segment of huge pages";
     pub(crate) const SECRET: &str = "secret memory";
     pub(crate) const RING: &str = "a ring that it shares with the kernel";
-    pub(crate) const AIO: &str = "a ring of io_setup(2)";
-    pub(super) const ALL: [&str; 8] = [
+    pub(super) const ALL: [&str; 7] = [
         DEVICE,
         ARMED,
         SHADOW_STACK,
@@ -200,7 +199,6 @@ pub(crate) mod mapped {
         HUGE_SEGMENT,
         SECRET,
         RING,
-        AIO,
     ];
 }
 
@@ -225,8 +223,8 @@ const SAME: &str = "the same";
 pub const RESOURCES: &[Resource] = &[
     Resource {
         name: "memory",
-        taken: "private and shared mappings, files mapped either way, memfds, huge pages of either kind, locked memory, guard pages (`MADV_GUARD_INSTALL`), advice given by `madvise`; droppable memory (`MAP_DROPPABLE`) without what is in it",
-        criu: "rings of `io_setup`, too",
+        taken: "private and shared mappings, files mapped either way, memfds, huge pages of either kind, locked memory, guard pages (`MADV_GUARD_INSTALL`), advice given by `madvise`; rings of `io_setup` with the events in them (a request that is under way is lost); droppable memory (`MAP_DROPPABLE`) without what is in it",
+        criu: SAME,
         refusals: &[&MAPPING],
     },
     Resource {

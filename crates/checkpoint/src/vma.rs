@@ -32,12 +32,13 @@ pub(crate) fn status(vma: &VmaEntry) -> Status {
     Status::from_bits_retain(vma.status)
 }
 
-/// Whether the pages of a mapping are the process's own and are stored.
+/// Whether the pages of a mapping are the process's own and are stored. Those of a ring of `io_setup(2)` are the kernel's, too.
 pub(crate) fn has_pages(vma: &VmaEntry) -> bool {
     let status = status(vma);
     let private = Status::ANON_PRIVATE | Status::FILE_PRIVATE;
-    let none = Status::VSYSCALL | Status::VVAR | Status::GUARD | Status::AIORING | Status::UPROBES;
-    status.intersects(private) && !status.intersects(none) && vma.flags & DROPPABLE == 0
+    let none = Status::VSYSCALL | Status::VVAR | Status::GUARD | Status::UPROBES;
+    let private = status.intersects(private) && !status.intersects(none);
+    (private || status.contains(Status::AIORING)) && vma.flags & DROPPABLE == 0
 }
 
 /// `MAP_DROPPABLE` (Linux 6.11), a kind of mapping beside `MAP_SHARED` and `MAP_PRIVATE`: the kernel may forget it at any

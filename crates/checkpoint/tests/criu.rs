@@ -3,6 +3,7 @@
 //! One program, or more, of each of the first nine groups of resources; each checks itself at every turn, and says so.
 
 use crate::going_on::{FAMILY, HOLDS};
+use crate::memory::RING;
 use crate::segments::NAMESPACE;
 use crate::sharing::NURSERY;
 use crate::tree::Tree;
@@ -72,7 +73,7 @@ while True:
 "#;
 
 /// What each is for.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("memory, threads, signals, files, pipes", HOLDS),
     ("timers", TIMERS),
     ("trees", FAMILY),
@@ -80,6 +81,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("UNIX sockets", UNIX),
     ("pages in common", NURSERY),
     ("an IPC namespace", NAMESPACE),
+    ("a ring of io_setup", RING),
 ];
 
 /// Runs CRIU on the images of a tree; its log is shown where it fails.

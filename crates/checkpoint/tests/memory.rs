@@ -1,6 +1,7 @@
 //! Kinds of memory beside the plain.
 
-use crate::tree::every_kind_comes_back;
+use crate::tree::{Tree, every_kind_comes_back};
+use plimsoll_checkpoint::After;
 use plimsoll_testkit::{apart, need};
 
 /// Four pages of which two are guard pages (Linux 6.13; before, none is), the object of a shared mapping whose size is not
@@ -42,4 +43,47 @@ fn every_kind_of_memory_comes_back() {
     need!(Root, Program("python3"));
     apart!();
     every_kind_comes_back(KINDS);
+}
+
+/// A ring of `io_setup(2)` in which three events always wait; now and then its end is behind its beginning.
+pub(crate) const RING: &str = r#"
+import ctypes, os, struct, time
+libc = ctypes.CDLL(None, use_errno=True)
+context = ctypes.c_uint64(0)
+assert libc.syscall(206, 20, ctypes.byref(context)) == 0 # io_setup
+file = os.open("written", os.O_RDWR | os.O_CREAT)
+text = ctypes.create_string_buffer(b"text")
+def submit(number):
+    request = ctypes.create_string_buffer(struct.pack("=QIIHhIQQqQII", number, 0, 0, 1, 0, file,
+        ctypes.addressof(text), 4, number % 50 * 4, 0, 0, 0))
+    list = (ctypes.c_void_p * 1)(ctypes.addressof(request))
+    assert libc.syscall(209, context, 1, list) == 1, "io_submit"
+def event():
+    room = (ctypes.c_int64 * 4)()
+    assert libc.syscall(208, context, 1, 1, room, None) == 1, "io_getevents"
+    return room[0], room[2]
+for number in range(3): submit(number)
+number = 3
+while True:
+    for _ in range(7):
+        submit(number); number += 1
+        assert event() == (number - 4, 4), "events in order"
+    assert os.pread(file, 4, 0) == b"text"
+    print("turn"); time.sleep(0.005)
+"#;
+
+#[test]
+fn rings_of_io_setup_come_back_with_the_events_in_them() {
+    need!(Root, Program("python3"));
+    apart!();
+    let mut tree = Tree::start(RING);
+    for _ in 0..4 {
+        let _ = std::fs::remove_dir_all(tree.images());
+        tree.dump(After::End).unwrap();
+        let said = tree.says().len();
+        tree.restore().unwrap();
+        let says = tree.hear(said + 12);
+        assert!(says.iter().all(|line| line == "turn"), "{says:?}");
+    }
+    tree.end();
 }

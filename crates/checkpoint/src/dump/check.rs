@@ -116,10 +116,6 @@ pub(super) fn mapping(smap: &Smap<'_>) -> Option<&'static str> {
         MapName::SysV { .. } if flags.contains(VmFlag::HUGETLB) => Some(mapped::HUGE_SEGMENT),
         MapName::SecretMem => Some(mapped::SECRET),
         MapName::Descriptor(_) => Some(mapped::RING),
-        MapName::File {
-            path: b"/[aio]",
-            deleted: true,
-        } => Some(mapped::AIO),
         _ => None,
     }
 }

@@ -10,9 +10,9 @@ use super::parent::Parent;
 use crate::error::{Error, Step};
 use crate::pieces::{self, PIECE_BYTES};
 use crate::set::Writing;
-use crate::vma::{ADVICE, DROPPABLE, Status, has_pages};
+use crate::vma::{ADVICE, DROPPABLE, Status, has_pages, status};
 use plimsoll_image::pagemap::{PE_LAZY, PE_PARENT, PE_PRESENT, PageSpan};
-use plimsoll_image::proto::{MmEntry, PagemapEntry, PagemapHead, VmaEntry};
+use plimsoll_image::proto::{AioRingEntry, MmEntry, PagemapEntry, PagemapHead, VmaEntry};
 use plimsoll_image::{Kind, pagemap};
 use plimsoll_proc::Root;
 use plimsoll_proc::process::map_name::MapName;
@@ -98,6 +98,9 @@ struct Piece {
     offset: u64,
 }
 
+/// What the kernel put there, and all of it is wanted at once.
+const STORED_WHOLE: Status = Status::VDSO.union(Status::AIORING);
+
 /// How many are collected before they are copied.
 const MOST_PIECES: usize = 4096;
 
@@ -156,7 +159,7 @@ impl<'s> Memory<'s> {
             if vma.guarded {
                 guards.extend(guard_pages(&source, span).map_err(|errno| step.errno(errno))?);
             }
-            let lazy = if Status::from_bits_retain(vma.vma.status).contains(Status::VDSO) {
+            let lazy = if status(&vma.vma).intersects(STORED_WHOLE) {
                 0
             } else {
                 PE_LAZY
@@ -168,7 +171,9 @@ impl<'s> Memory<'s> {
         }
         self.expected.push(expected);
         vmas.extend(guards.into_iter().map(Mapped::guard));
+        let rings = vmas.iter().filter_map(|mapped| aio_ring(&mapped.vma));
         Ok(MmEntry {
+            aios: rings.collect(),
             vmas: vmas.into_iter().map(|mapped| mapped.vma).collect(),
             ..MmEntry::default()
         })
@@ -422,7 +427,7 @@ impl Source {
             start: mapped.vma.start,
             end: mapped.vma.end,
         };
-        if Status::from_bits_retain(mapped.vma.status).contains(Status::VDSO) {
+        if status(&mapped.vma).intersects(STORED_WHOLE) {
             return Ok(vec![Run {
                 span,
                 page: Page::Shared,
@@ -614,6 +619,10 @@ fn mapped(pid: u32, smap: &Smap<'_>, files: &mut Files) -> Result<Mapped, Error>
             vma.fdflags = Some(open_mode(flags));
             vma.shmid = files.mapped_segment(pid, mapping, &vma)?.into();
         }
+        MapName::File {
+            path: b"/[aio]",
+            deleted: true,
+        } => vma.status = Status::AIORING.bits(),
         MapName::File { .. } => {
             vma.status = Status::REGULAR.bits() | of_file(shared).bits();
             vma.fdflags = Some(if shared { open_mode(flags) } else { 0 });
@@ -630,6 +639,22 @@ fn mapped(pid: u32, smap: &Smap<'_>, files: &mut Files) -> Result<Mapped, Error>
         vma,
         guarded: flags.contains(VmFlag::GUARD),
     })
+}
+
+/// A ring of `io_setup(2)`. The kernel doubles the number of events that it is asked for, adds two, and fills the last page;
+/// a ring of the same length is what half of them asks for.
+fn aio_ring(vma: &VmaEntry) -> Option<AioRingEntry> {
+    const HEADER_BYTES: u64 = 32;
+    const EVENT_BYTES: u64 = 32;
+    let length = vma.end.checked_sub(vma.start)?;
+    let events = length.checked_sub(HEADER_BYTES)? / EVENT_BYTES;
+    let is_ring = status(vma).contains(Status::AIORING);
+    Some(AioRingEntry {
+        id: vma.start,
+        nr_req: u32::try_from(events.checked_sub(2)? / 2).ok()?,
+        ring_len: u32::try_from(length).ok()?,
+    })
+    .filter(|_| is_ring)
 }
 
 fn of_file(shared: bool) -> Status {

@@ -129,7 +129,7 @@ fn of_process(
         }
     }
     for vma in process.mm.iter().flat_map(|mm| &mm.vmas) {
-        let unknown = Status::AIORING | Status::SOCKET | Status::SHADOW_STACK;
+        let unknown = Status::SOCKET | Status::SHADOW_STACK;
         if status(vma).intersects(unknown) {
             refuse(
                 format!("the mapping at {:#x} can't be made", vma.start),

@@ -113,7 +113,7 @@ pub(super) fn finish(task: &mut Task, mm: &MmEntry) -> Result<(), Error> {
         }
         lock_or_guard(task, vma)?;
     }
-    Ok(())
+    super::aio::make(task, mm)
 }
 
 fn protect(task: &mut Task, vma: &VmaEntry, protection: u32) -> Result<(), Error> {
@@ -158,6 +158,7 @@ impl Mapping<'_, '_> {
         if status.contains(Status::SYSVIPC) {
             return self.files.attach(task, vma);
         }
+        let is_ring = status.contains(Status::AIORING);
         let of_file =
             status.intersects(Status::FILE_PRIVATE | Status::FILE_SHARED | Status::ANON_SHARED);
         let file = if of_file {
@@ -176,6 +177,9 @@ impl Mapping<'_, '_> {
         let mut flags = u64::from(vma.flags) & kept | word(libc::MAP_FIXED);
         if of_file {
             flags &= !word(libc::MAP_ANONYMOUS);
+        } else if is_ring {
+            // What it holds, until it takes the place.
+            flags = word(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED);
         }
         let length = vma.end.checked_sub(vma.start).filter(|length| *length > 0);
         let length = length.ok_or_else(|| {

@@ -11,6 +11,7 @@
 //! Everything that can be refused is refused before the first task is made. Registers, signal masks and the end of the hold
 //! come last, for all tasks at once: until then nothing of the tree runs, and should we die the kernel ends it.
 
+mod aio;
 mod check;
 mod credentials;
 mod crew;
