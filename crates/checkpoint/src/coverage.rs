@@ -334,9 +334,15 @@ pub const RESOURCES: &[Resource] = &[
         refusals: &[&SUPERVISOR],
     },
     Resource {
-        name: "namespaces, control groups",
-        taken: "nothing but an IPC namespace of the tree's own: the tree is in those of this command, and restored into those of the restorer",
-        criu: "both",
+        name: "control groups",
+        taken: "which thread is in which, of v1 and v2, where not all are in this command's; how those groups are set up, with all below them, but for the state of the freezer; a cgroup namespace. `restore` enters the groups that are there, the `criu` door makes and sets up what its `--manage-cgroups` says",
+        criu: "the state of the freezer, too",
+        refusals: &[],
+    },
+    Resource {
+        name: "other namespaces",
+        taken: "nothing: the tree is in those of this command, and restored into those of the restorer",
+        criu: "all kinds",
         refusals: &[&NAMESPACE],
     },
 ];

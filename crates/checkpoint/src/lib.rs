@@ -7,6 +7,7 @@
 //! restore/  a Snapshot is made into tasks of our own, which execute the calls that give them what they had
 //! ```
 
+mod cgroup;
 pub mod coverage;
 mod dump;
 mod error;
@@ -33,7 +34,7 @@ mod vma;
 pub use dump::{After, Dump, Dumped, Options, obstacles};
 pub use error::Error;
 pub use obstacle::Obstacle;
-pub use restore::{Kinship, Restore, Restored};
+pub use restore::{GroupRoots, Kinship, ManageGroups, Restore, Restored};
 pub use set::Place;
 
 // What both ways need to read of `/proc`.

@@ -4,10 +4,10 @@
 use crate::error::Error;
 use crate::set::{Reading, Writing};
 use plimsoll_image::proto::{
-    CoreEntry, FdinfoEntry, FileEntry, FileLockEntry, FsEntry, GhostChunkEntry, GhostFileEntry,
-    InventoryEntry, IpcMsg, IpcMsgEntry, IpcSemEntry, IpcShmEntry, IpcVarEntry, MemfdInodeEntry,
-    MmEntry, PipeDataEntry, PstreeEntry, RemapFilePathEntry, SeccompEntry, SkPacketEntry,
-    TaskKobjIdsEntry, TcpStreamEntry, TtyDataEntry, TtyInfoEntry,
+    CgroupEntry, CoreEntry, FdinfoEntry, FileEntry, FileLockEntry, FsEntry, GhostChunkEntry,
+    GhostFileEntry, InventoryEntry, IpcMsg, IpcMsgEntry, IpcSemEntry, IpcShmEntry, IpcVarEntry,
+    MemfdInodeEntry, MmEntry, PipeDataEntry, PstreeEntry, RemapFilePathEntry, SeccompEntry,
+    SkPacketEntry, TaskKobjIdsEntry, TcpStreamEntry, TtyDataEntry, TtyInfoEntry,
 };
 use plimsoll_image::{Entry, Kind};
 use std::collections::BTreeMap;
@@ -42,6 +42,8 @@ pub(crate) struct Snapshot {
     pub(crate) segments: Vec<IpcShmEntry>,
     /// Of an IPC namespace of the tree's own.
     pub(crate) ipc: Option<Ipc>,
+    /// Groups that the tree was in, where they were not its dumper's.
+    pub(crate) cgroups: Option<CgroupEntry>,
     /// Established connections, by the inode of their socket.
     pub(crate) tcp: BTreeMap<u32, Entry<TcpStreamEntry>>,
 }
@@ -109,6 +111,7 @@ impl Snapshot {
             memfds: messages(set.all(Kind::MemfdInode, 0)?),
             queues: set.all(Kind::SkQueues, 0)?,
             locks: messages(set.all(Kind::FileLocks, 0)?),
+            cgroups: messages(set.all(Kind::Cgroup, 0)?).pop(),
             ttys: messages(set.all(Kind::TtyInfo, 0)?),
             tty_data: messages(set.all(Kind::TtyData, 0)?),
             seccomp: messages(set.all(Kind::Seccomp, 0)?)
@@ -212,6 +215,9 @@ impl Snapshot {
         }
         if let Some(ipc) = &self.ipc {
             write_ipc(set, self.ipc_namespace(), ipc)?;
+        }
+        if let Some(cgroups) = &self.cgroups {
+            set.messages(Kind::Cgroup, 0, [cgroups.clone()])?;
         }
         some(&self.locks, |all| {
             set.messages(Kind::FileLocks, 0, all.iter().copied())

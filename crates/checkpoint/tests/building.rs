@@ -4,6 +4,7 @@ use crate::tree::{PATIENCE, Tree, restore};
 use plimsoll_checkpoint::{After, Dump, Options, Place};
 use plimsoll_proc::Root;
 use plimsoll_testkit::{apart, need};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Holds 8 MiB that stay, and changes a little each turn; shared memory, too.
@@ -32,6 +33,7 @@ fn dump(tree: &mut Tree, images: &Path, after: After, parent: Option<&Path>, pac
         after,
         timeout: PATIENCE,
         options: Options::default(),
+        group_roots: &BTreeMap::new(),
     };
     let dumped = dump.run().unwrap();
     if after == After::End {

@@ -4,7 +4,7 @@
 use crate::killed::start;
 use crate::sharing::FAMILY;
 use crate::tree::{PATIENCE, Tree, dump, dump_onto, dump_packed};
-use plimsoll_checkpoint::{After, Error, Kinship, Restore};
+use plimsoll_checkpoint::{After, Error, GroupRoots, Kinship, ManageGroups, Restore};
 use plimsoll_park::back::{self, Manner};
 use plimsoll_park::known;
 use plimsoll_park::runtime::Runtime;
@@ -148,6 +148,8 @@ pub(crate) fn restore(images: &Path, only_what_is_touched: bool) {
         kinship: Kinship::Child,
         stopped: false,
         tcp_close: false,
+        groups: ManageGroups::default(),
+        group_roots: &GroupRoots::new(),
     };
     let (_, promised) = restore.run_lazily(&runtime).unwrap();
     let mut manner = Manner {

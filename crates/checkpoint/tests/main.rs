@@ -7,6 +7,7 @@ mod failing;
 mod files;
 mod filters;
 mod going_on;
+mod groups;
 mod killed;
 mod lazily;
 mod memory;

@@ -1,8 +1,12 @@
 //! A program under test: the interpreter at hand runs a script that checks itself and says so in a file.
 
-use plimsoll_checkpoint::{After, Dump, Dumped, Error, Kinship, Options, Place, Restore, Restored};
+use plimsoll_checkpoint::{
+    After, Dump, Dumped, Error, GroupRoots, Kinship, ManageGroups, Options, Place, Restore,
+    Restored,
+};
 use plimsoll_proc::Root;
 use plimsoll_surgery::tree::{Extent, members};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -234,11 +238,17 @@ fn dump_as(
         after,
         timeout: PATIENCE,
         options,
+        group_roots: &BTreeMap::new(),
     }
     .run()
 }
 
 pub(crate) fn restore(images: &Path) -> Result<Restored, Error> {
+    restore_with(images, ManageGroups::default())
+}
+
+/// With some say about control groups.
+pub(crate) fn restore_with(images: &Path, groups: ManageGroups) -> Result<Restored, Error> {
     let root = Root::live();
     Restore {
         root: &root,
@@ -246,6 +256,8 @@ pub(crate) fn restore(images: &Path) -> Result<Restored, Error> {
         kinship: Kinship::Child,
         stopped: false,
         tcp_close: false,
+        groups,
+        group_roots: &GroupRoots::new(),
     }
     .run()
 }

@@ -7,12 +7,14 @@ use crate::park::json_line;
 use crate::terminal;
 use clap::Args;
 use plimsoll_checkpoint::{
-    After, Dump, Dumped, Error, Kinship, Obstacle, Options, Place, Restore, Restored,
+    After, Dump, Dumped, Error, GroupRoots, Kinship, ManageGroups, Obstacle, Options, Place,
+    Restore, Restored,
 };
 use plimsoll_proc::Root;
 use plimsoll_units::Bytes;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -135,6 +137,7 @@ pub(crate) fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
             tcp_close: args.tcp_close,
             ..Options::default()
         },
+        group_roots: &BTreeMap::new(),
     };
     let dumped = dump.run()?;
     terminal::print(&told(args, &dumped)?)?;
@@ -271,6 +274,8 @@ fn restore_whole(args: &RestoreArgs) -> Result<Running, Failure> {
         kinship: Kinship::Child,
         stopped: false,
         tcp_close: false,
+        groups: ManageGroups::default(),
+        group_roots: &GroupRoots::new(),
     };
     Ok(Running::of(&restore.run()?, 0))
 }

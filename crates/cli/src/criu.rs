@@ -2,6 +2,7 @@
 //! can drive us. Understood is what `zdtm.py`, runc's and crun's callers and people give most; what has no meaning here is
 //! read and passed over; what is not known is refused.
 
+mod groups;
 mod line;
 
 use crate::failure::Failure;
@@ -82,6 +83,7 @@ fn dump(line: &Line) -> Result<(), Failure> {
             external_unix: line.has("ext-unix-sk"),
             ghost_limit_bytes: line.value("ghost-limit").and_then(line::size),
         },
+        group_roots: &groups::dumped(line),
     };
     dump.run()?;
     Ok(())
@@ -99,6 +101,8 @@ fn restore(line: &Line) -> Result<(), Failure> {
         },
         stopped: line.has("leave-stopped"),
         tcp_close: line.has("tcp-close"),
+        groups: groups::manage(line)?,
+        group_roots: &groups::roots(line),
     }
     .run()?;
     if let Some(path) = line.value("pidfile") {
@@ -142,6 +146,8 @@ fn check(line: &Line) -> Result<(), Failure> {
         "has_ipt_legacy",
         "ipv6_freebind",
         "net_diag_raw",
+        "aio_remap",
+        "cgroupns",
     ];
     match line.value("feature") {
         Some(feature) if !KNOWN.contains(&feature) => Err(Failure::message(

@@ -5,6 +5,7 @@
 //! stands still: a failure, or our end, lets it run on as it was.
 
 mod calls;
+mod cgroups;
 mod check;
 mod common;
 mod credentials;
@@ -36,6 +37,7 @@ use plimsoll_surgery::stop::StoppedTree;
 use plimsoll_surgery::tree::Extent;
 use plimsoll_units::PageSize;
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -72,6 +74,8 @@ pub struct Dump<'d> {
     pub timeout: Duration,
     /// What the caller knows and lets pass.
     pub options: Options,
+    /// Control groups that are taken along instead of those of the tree, by their hierarchy (`--cgroup-root`).
+    pub group_roots: &'d BTreeMap<String, String>,
 }
 
 /// What the caller knows and lets pass.
@@ -212,6 +216,7 @@ impl Dump<'_> {
         let ipc = ipc::Entered::of(self.pid)?;
         ipc.refuse_undo(stopped)?;
         snapshot.ipc = ipc.look()?;
+        let mut groups = cgroups::Groups::new(self.pid)?;
         for node in nodes {
             let mut process = Process {
                 node: node.entry,
@@ -228,6 +233,13 @@ impl Dump<'_> {
                 Some(standing) => {
                     let asked = process::look(self.root, standing, &mut process)?;
                     filters.look(standing, &mut process)?;
+                    for (tid, core) in &mut process.threads {
+                        let set = Some(groups.of(node.pid, *tid)?);
+                        core.tc.iter_mut().for_each(|whole| whole.cg_set = set);
+                        core.thread_core
+                            .iter_mut()
+                            .for_each(|thread| thread.cg_set = set);
+                    }
                     let mm = memory.look(self.root, standing.name.pid, &mut files)?;
                     process.mm = Some(process::memory_fields(
                         self.root, node.pid, asked, mm, &mut files,
@@ -247,6 +259,7 @@ impl Dump<'_> {
         let pages = memory.counts();
         let connections = files.finish(&mut snapshot)?;
         snapshot.seccomp = filters.finish();
+        snapshot.cgroups = groups.finish(self.group_roots)?;
         snapshot.inventory = inventory(&snapshot, self.options);
         Ok((snapshot, connections, pages))
     }
@@ -294,6 +307,7 @@ fn inventory(snapshot: &Snapshot, options: Options) -> plimsoll_image::proto::In
             ..ids
         }),
         tcp_close: options.tcp_close.then_some(true),
+        root_cg_set: Some(cgroups::OURS),
         network_lock_method: Some(if options.skip_network_lock {
             lock::SKIP
         } else {

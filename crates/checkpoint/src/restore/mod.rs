@@ -12,6 +12,7 @@
 //! come last, for all tasks at once: until then nothing of the tree runs, and should we die the kernel ends it.
 
 mod aio;
+mod cgroups;
 mod check;
 mod credentials;
 mod crew;
@@ -35,6 +36,8 @@ use crate::error::Error;
 use crate::fault_point::fault_point;
 use crate::set::Reading;
 use crate::snapshot::Snapshot;
+use cgroups::Groups;
+pub use cgroups::{GroupRoots, ManageGroups};
 use crew::Crew;
 use files::Files;
 use later::Later;
@@ -59,6 +62,10 @@ pub struct Restore<'r> {
     pub stopped: bool,
     /// TCP connections come back closed (`--tcp-close`), as they do from a set that says so.
     pub tcp_close: bool,
+    /// What is done about control groups.
+    pub groups: ManageGroups,
+    /// Control groups that take the place of those in the images.
+    pub group_roots: &'r GroupRoots,
 }
 
 /// A tree was restored, and runs.
@@ -98,8 +105,13 @@ impl Restore<'_> {
         let close = self.tcp_close || snapshot.inventory.tcp_close == Some(true);
         let mut later = runtime.map_or_else(Later::default, |_| Later::plan(&snapshot));
         let mut files = Files::new(&snapshot, &set, page_size, close);
+        // Before the tree, so that it goes when nobody is in groups any more.
+        let groups = Groups::prepare(&snapshot, self.groups, self.group_roots)?;
         let mut crew = Crew::begin(&snapshot, top, self.kinship, &transport, page_size)?;
         fault_point("bare");
+        if let Some(process) = snapshot.processes.first() {
+            groups.enter_first(&mut crew.member(top)?.leader, process)?;
+        }
         if let Some(own) = &snapshot.ipc {
             files.enter_ipc(ipc::begin(&mut crew.member(top)?.leader, own)?)?;
         }
@@ -111,7 +123,10 @@ impl Restore<'_> {
             page_size,
         };
         tree::grow(&mut crew, &snapshot, |member, process, ready| match ready {
-            Ready::ForMemory(parent) => memory::fill(member, process, parent, &mut supplies),
+            Ready::ForMemory(parent) => {
+                groups.enter_process(member, process, parent)?;
+                memory::fill(member, process, parent, &mut supplies)
+            }
             Ready::ForTerminal => supplies.files.control(member, process.pid(), &transport),
         })?;
         fault_point("grown");
@@ -121,6 +136,7 @@ impl Restore<'_> {
             memory::finish(&mut member.leader, mm)?;
             threads::make(member, process)?;
         }
+        groups.enter_threads(&mut crew, &snapshot)?;
         fault_point("filled");
         files.install(&mut crew, &snapshot, &transport)?;
         later.equip(&mut crew, &transport)?;
@@ -133,6 +149,7 @@ impl Restore<'_> {
             process::restore(member, process, &transport, &mut files, &snapshot.seccomp)?;
         }
         files.finish(&mut crew, &snapshot)?;
+        groups.finish()?;
         fault_point("restored");
         files.resume()?;
         let promised = match runtime {
@@ -146,6 +163,7 @@ impl Restore<'_> {
                 return Err(error);
             }
         }
+        groups.keep();
         let restored = Restored {
             pid: top,
             processes: snapshot.processes.len(),

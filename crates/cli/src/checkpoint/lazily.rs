@@ -5,7 +5,7 @@ use super::{RestoreArgs, Running};
 use crate::failure::{Failure, Kind};
 use crate::park::{catch_signals, json_line};
 use crate::terminal;
-use plimsoll_checkpoint::{Kinship, Restore};
+use plimsoll_checkpoint::{GroupRoots, Kinship, ManageGroups, Restore};
 use plimsoll_park::back::Manner;
 use plimsoll_park::runtime::Runtime;
 use plimsoll_park::{ParkError, own_memory};
@@ -46,6 +46,8 @@ pub(super) fn restore_and_stay(args: &RestoreArgs) -> Result<(), Failure> {
         kinship: Kinship::Sibling,
         stopped: false,
         tcp_close: false,
+        groups: ManageGroups::default(),
+        group_roots: &GroupRoots::new(),
     };
     let (restored, promised) = restore.run_lazily(&runtime)?;
     let Some(promised) = promised else {

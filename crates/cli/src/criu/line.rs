@@ -90,7 +90,8 @@ const SWITCHES: [(&str, u8); 34] = [
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) action: String,
-    options: BTreeMap<String, String>,
+    /// Each with all its values, in order.
+    options: BTreeMap<String, Vec<String>>,
 }
 
 impl Line {
@@ -142,7 +143,7 @@ impl Line {
                 .ok_or_else(|| format!("--{name} wants a value"))?,
             None => return Err(format!("the option --{name} is not known")),
         };
-        self.options.insert(name.to_owned(), value);
+        self.give(name, value);
         Ok(())
     }
 
@@ -155,7 +156,7 @@ impl Line {
         for (place, letter) in letters.bytes().enumerate() {
             let known = |(_, known): &&(&str, u8)| *known == letter;
             if let Some((name, _)) = SWITCHES.iter().find(known) {
-                self.options.insert((*name).to_owned(), String::new());
+                self.give(name, String::new());
                 continue;
             }
             let Some((name, _)) = WITH_VALUE.iter().find(known) else {
@@ -169,7 +170,7 @@ impl Line {
                     .next()
                     .ok_or_else(|| format!("-{} wants a value", char::from(letter)))?
             };
-            self.options.insert((*name).to_owned(), value);
+            self.give(name, value);
             return Ok(());
         }
         Ok(())
@@ -188,14 +189,27 @@ impl Line {
         Ok(())
     }
 
+    fn give(&mut self, name: &str, value: String) {
+        self.options.entry(name.to_owned()).or_default().push(value);
+    }
+
     /// Whether an option is given.
     pub(super) fn has(&self, name: &str) -> bool {
         self.options.contains_key(name)
     }
 
-    /// The value of an option.
+    /// The value of an option: the last, where it is given more than once.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
-        self.options.get(name).map(String::as_str)
+        self.options.get(name)?.last().map(String::as_str)
+    }
+
+    /// All values of an option.
+    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.options
+            .get(name)
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
     }
 
     /// The value of an option, as a number.
