@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::fault_point::fault_point;
 use plimsoll_image::convert::{Form, convert};
 use plimsoll_image::directory::{OnDisk, PARENT_LINK};
-use plimsoll_image::packed::{Codec, Part};
+use plimsoll_image::packed::Codec;
 use plimsoll_image::pages::SetPages;
 use plimsoll_image::{Entry, Kind};
 use prost::{Message, Name};
@@ -28,12 +28,6 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Whether its pages are packed.
-    pub(crate) fn is_packed(&self) -> bool {
-        let is_there = |part: &Part| self.directory.join(part.file_name()).exists();
-        Part::ALL.iter().any(is_there)
-    }
-
     /// Its pages, wherever they are: packed, or in a set that it builds on.
     pub(crate) fn pages(&self) -> Result<SetPages, Error> {
         SetPages::open(Box::new(OnDisk::new(&self.directory))).map_err(|source| {
@@ -53,6 +47,14 @@ impl Reading {
 
     pub(crate) fn path(&self, kind: Kind, id: impl Into<u64>) -> PathBuf {
         self.directory.join(kind.file_name(id.into()))
+    }
+
+    /// A raw file of pages: of the set so many parents up.
+    pub(crate) fn open_pages(&self, level: u32, pages_id: u32) -> Result<File, Error> {
+        let mut path = self.directory.clone();
+        path.extend((0..level).map(|_| PARENT_LINK));
+        path.push(Kind::Pages.file_name(pages_id.into()));
+        File::open(&path).map_err(|source| Error::file("read", path, source))
     }
 
     pub(crate) fn open(&self, kind: Kind, id: impl Into<u64>) -> Result<File, Error> {
@@ -145,6 +147,13 @@ impl Writing {
             .map_err(|source| Error::file("make", path, source))
     }
 
+    /// A file of the set, to be changed.
+    pub(crate) fn reopen(&self, name: &str) -> Result<File, Error> {
+        let path = self.aside.join(name);
+        let file = OpenOptions::new().write(true).open(&path);
+        file.map_err(|source| Error::file("open", path, source))
+    }
+
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let mut file = self.create(name)?;
         std::io::Write::write_all(&mut file, bytes)
@@ -179,11 +188,18 @@ impl Writing {
         symlink(parent, &link).map_err(|source| Error::file("make", link, source))
     }
 
-    /// Makes room for a set inside of this one, that it builds on: its files are [created](Self::create) as `parent/NAME`.
-    pub(crate) fn begin_inner(&self) -> Result<(), Error> {
-        let inner = self.aside.join(PARENT_LINK);
+    /// Makes room for a set inside of this one, that it builds on, at `parent`, or inside of that one, at `parent/parent`: its
+    /// files are [created](Self::create) below.
+    pub(crate) fn begin_inner(&self, place: &str) -> Result<(), Error> {
+        let inner = self.aside.join(place);
         let made = fs::DirBuilder::new().mode(0o700).create(&inner);
         made.map_err(|source| Error::file("make", inner, source))
+    }
+
+    /// Gives up the set inside of this one.
+    pub(crate) fn remove_inner(&self) -> Result<(), Error> {
+        let inner = self.aside.join(PARENT_LINK);
+        fs::remove_dir_all(&inner).map_err(|source| Error::file("remove", inner, source))
     }
 
     /// Packs the pages: zero pages dropped, equal ones kept once, compressed, with checksums.
@@ -205,21 +221,7 @@ impl Writing {
 
     /// Makes every file durable.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        let inner = self.aside.join(PARENT_LINK);
-        let has_inner = inner.symlink_metadata().is_ok_and(|it| it.is_dir());
-        for directory in [Some(&inner).filter(|_| has_inner), Some(&self.aside)] {
-            let Some(directory) = directory else { continue };
-            for name in names(directory)?
-                .into_iter()
-                .filter(|name| name != PARENT_LINK)
-            {
-                let path = directory.join(&name);
-                let synced = File::open(&path).and_then(|file| file.sync_data());
-                synced.map_err(|source| Error::file("make durable", path, source))?;
-            }
-            sync_directory(directory)?;
-        }
-        Ok(())
+        sync_files(&self.aside)
     }
 
     /// The set appears under its name.
@@ -311,6 +313,21 @@ fn is_aside(name: &str) -> bool {
     let pid = name.rsplit_once(".plimsoll-").map(|(_, pid)| pid);
     name.starts_with('.')
         && pid.is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Makes the files of a set durable, and those of the sets inside of it.
+fn sync_files(directory: &Path) -> Result<(), Error> {
+    let inner = directory.join(PARENT_LINK);
+    if inner.symlink_metadata().is_ok_and(|it| it.is_dir()) {
+        sync_files(&inner)?;
+    }
+    let names = names(directory)?.into_iter();
+    for name in names.filter(|name| name != PARENT_LINK) {
+        let path = directory.join(&name);
+        let synced = File::open(&path).and_then(|file| file.sync_data());
+        synced.map_err(|source| Error::file("make durable", path, source))?;
+    }
+    sync_directory(directory)
 }
 
 fn sync_directory(path: &Path) -> Result<(), Error> {

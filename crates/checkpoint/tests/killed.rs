@@ -87,6 +87,10 @@ fn actor() {
             let pid = order("ACTOR_PID").parse().unwrap();
             dump_with(pid, &images, After::End, options).unwrap();
         }
+        "dump-running" => {
+            let pid = order("ACTOR_PID").parse().unwrap();
+            dump_with(pid, &images, After::Run, Options::default()).unwrap();
+        }
         "restore" => drop(restore(&images).unwrap()),
         "restore-lazily" => crate::lazily::restore(&images, false),
         "restore-touched" => crate::lazily::restore(&images, true),

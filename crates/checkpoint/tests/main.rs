@@ -1,6 +1,7 @@
 //! Trees checkpointed and restored, by ourselves and together with CRIU.
 #![allow(clippy::unwrap_used, clippy::tests_outside_test_module, clippy::panic)]
 
+mod ahead;
 mod building;
 mod criu;
 mod failing;

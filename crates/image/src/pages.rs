@@ -56,6 +56,12 @@ pub enum PagesError {
     /// The files of packed pages belong to different sets.
     #[error("pages.packed and pages.later belong to different sets")]
     Mixed,
+    /// An address of which a pagemap says neither that it is stored nor that a parent has it.
+    #[error("the page at {address:#x} is neither here nor in a parent")]
+    Nowhere {
+        /// The address.
+        address: u64,
+    },
     /// An address that a pagemap says is in a parent, and is not.
     #[error("the page at {address:#x} is in no parent")]
     NotInParent {
@@ -64,7 +70,7 @@ pub enum PagesError {
     },
 }
 
-/// Where a page lies.
+/// Where a page lies: equal places are the same page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// So many parents up.
@@ -73,6 +79,31 @@ pub struct Place {
     pub pages_id: u32,
     /// How many pages are before it.
     pub page: u64,
+}
+
+/// Pages that lie one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The first address, of a process or an object.
+    pub start: u64,
+    /// The first behind it.
+    pub end: u64,
+    /// Where the first of them lies.
+    pub place: Place,
+}
+
+impl Stored {
+    /// The part of it between two addresses; `None` where that is nothing.
+    pub fn part(self, start: u64, end: u64) -> Option<Self> {
+        let (start, end) = (self.start.max(start), self.end.min(end));
+        let before = start.saturating_sub(self.start) / X86_64_PAGE_BYTES;
+        let page = self.place.page.saturating_add(before);
+        (start < end).then_some(Self {
+            start,
+            end,
+            place: Place { page, ..self.place },
+        })
+    }
 }
 
 /// The pages of a set and of the sets it builds on.
@@ -288,36 +319,58 @@ impl SetPages {
         }
     }
 
-    /// Where the page at an address lies: equal places are the same page. `None`: no pagemap has it.
+    /// All pages of a process or an object in order, wherever they lie.
     ///
     /// # Errors
-    /// A pagemap is broken, or says that a parent has it, and there is none.
-    pub fn place(
-        &mut self,
-        kind: Kind,
-        id: u64,
-        address: u64,
-    ) -> Result<Option<Place>, PagesError> {
-        if !self.maps.contains_key(&(kind, id)) {
-            let map = self.load(kind, id)?;
-            self.maps.insert((kind, id), map);
-        }
-        let found = self.maps.get(&(kind, id)).and_then(|map| map.find(address));
-        match (found, &mut self.parent) {
-            (Some((span, page, pages_id)), _) if span.flags & PE_PRESENT != 0 => Ok(Some(Place {
-                level: 0,
-                pages_id,
-                page,
-            })),
-            (Some((span, ..)), Some(parent)) if span.flags & PE_PARENT != 0 => {
-                let place = parent.place(kind, id, address)?;
-                Ok(place.map(|place| Place {
-                    level: place.level + 1,
-                    ..place
-                }))
+    /// A pagemap is missing or broken, or says that a parent has what it has not.
+    pub fn stored(&mut self, kind: Kind, id: u64) -> Result<Vec<Stored>, PagesError> {
+        let map = self.load(kind, id)?;
+        let is_above =
+            |(span, _): &(PageSpan, u64)| span.flags & (PE_PRESENT | PE_PARENT) == PE_PARENT;
+        let above = match &mut self.parent {
+            Some(parent) if map.runs.iter().any(is_above) => parent.stored(kind, id)?,
+            _ => Vec::new(),
+        };
+        let mut stored = Vec::new();
+        for run @ (span, page) in &map.runs {
+            let address = span.start;
+            if span.flags & PE_PRESENT != 0 {
+                let place = Place {
+                    level: 0,
+                    pages_id: map.pages_id,
+                    page: *page,
+                };
+                stored.push(Stored {
+                    start: span.start,
+                    end: span.end,
+                    place,
+                });
+            } else if is_above(run) {
+                let mut at = span.start;
+                let first = above.partition_point(|run| run.end <= span.start);
+                let parts = above.iter().skip(first);
+                for mut part in parts.map_while(|run| run.part(span.start, span.end)) {
+                    if part.start != at {
+                        break;
+                    }
+                    at = part.end;
+                    part.place.level += 1;
+                    stored.push(part);
+                }
+                if at < span.end {
+                    return Err(PagesError::NotInParent { address: at });
+                }
+            } else {
+                return Err(PagesError::Nowhere { address });
             }
-            _ => Ok(None),
         }
+        Ok(stored)
+    }
+
+    /// Whether pages of this set or of one that it builds on are packed.
+    pub fn any_packed(&self) -> bool {
+        let above = self.parent.as_deref();
+        self.is_packed() || above.is_some_and(Self::any_packed)
     }
 
     /// Opens everything that the pages of a process or object may be read from, here and in parents: what is open can be

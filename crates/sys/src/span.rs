@@ -49,14 +49,51 @@ impl Span {
         (!both.is_empty()).then_some(both)
     }
 
-    /// In order, those that touch made one.
+    /// The parts of `spans` that none of `holes` covers. Both are in order, without overlap.
+    #[must_use]
+    pub fn without(spans: &[Self], holes: &[Self]) -> Vec<Self> {
+        let mut left = Vec::new();
+        for span in spans {
+            let mut at = span.start;
+            let first = holes.partition_point(|hole| hole.end <= span.start);
+            let inside = holes.iter().skip(first);
+            for hole in inside.take_while(|hole| hole.start < span.end) {
+                left.push(Self {
+                    start: at,
+                    end: hole.start.max(at),
+                });
+                at = hole.end;
+            }
+            left.push(Self {
+                start: at.min(span.end),
+                end: span.end,
+            });
+        }
+        left.retain(|span| !span.is_empty());
+        left
+    }
+
+    /// What both hold. Both are in order, without overlap.
+    #[must_use]
+    pub fn common(spans: &[Self], others: &[Self]) -> Vec<Self> {
+        let mut common = Vec::new();
+        for span in spans {
+            let first = others.partition_point(|other| other.end <= span.start);
+            let inside = others.iter().skip(first);
+            let inside = inside.take_while(|other| other.start < span.end);
+            common.extend(inside.filter_map(|other| other.intersection(*span)));
+        }
+        common
+    }
+
+    /// In order, those that touch or overlap made one.
     #[must_use]
     pub fn joined(mut spans: Vec<Self>) -> Vec<Self> {
         spans.sort_unstable();
         let mut joined: Vec<Self> = Vec::new();
         for span in spans {
-            match joined.last_mut().filter(|last| last.end == span.start) {
-                Some(last) => last.end = span.end,
+            match joined.last_mut().filter(|last| last.end >= span.start) {
+                Some(last) => last.end = last.end.max(span.end),
                 None => joined.push(span),
             }
         }
@@ -74,5 +111,30 @@ impl fmt::Display for Span {
     /// As in `/proc/PID/maps`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_cut_out_or_what_lies_in_them() {
+        let spans = [Span::new(0x1000, 0x4000), Span::new(0x8000, 0x1000)];
+        let holes = [
+            Span::new(0, 0x2000),
+            Span::new(0x3000, 0x1000),
+            Span::new(0x8000, 0x9000),
+        ];
+        let left = [Span::new(0x2000, 0x1000), Span::new(0x4000, 0x1000)];
+        assert_eq!(Span::without(&spans, &holes), left);
+        assert_eq!(Span::without(&spans, &[]), spans);
+        let inside = [
+            Span::new(0x1000, 0x1000),
+            Span::new(0x3000, 0x1000),
+            Span::new(0x8000, 0x1000),
+        ];
+        assert_eq!(Span::common(&spans, &holes), inside);
+        assert_eq!(Span::common(&spans, &[]), []);
     }
 }

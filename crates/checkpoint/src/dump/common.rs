@@ -122,17 +122,29 @@ impl Common {
         Ok(Span::joined(alike))
     }
 
-    /// Writes the set inside of the set, with a pagemap for each of these pids; gives how many pages it has.
+    /// Those of them whose owners still have them as they were written: `unchanged` tells that by an owner's place.
+    pub(super) fn unchanged(&self, unchanged: &[Vec<Span>]) -> Vec<Span> {
+        let mut found = Vec::new();
+        for owned in &self.owned {
+            let of_owner = unchanged.get(owned.owner).map_or(&[][..], Vec::as_slice);
+            found.extend(Span::common(&[owned.span], of_owner));
+        }
+        Span::joined(found)
+    }
+
+    /// Writes the set inside of the set at `prefix`, with a pagemap for each of these pids; gives how many pages it has.
     pub(super) fn write(
         &self,
         pids: &[u32],
         processes: &[Expected],
         set: &Writing,
+        prefix: &str,
         page_size: PageSize,
     ) -> Result<u64, Error> {
         const ID: u32 = 1;
-        set.begin_inner()?;
-        let name = |kind: Kind, id: u64| format!("{PARENT_LINK}/{}", kind.file_name(id));
+        let inner = format!("{prefix}{PARENT_LINK}");
+        set.begin_inner(&inner)?;
+        let name = |kind: Kind, id: u64| format!("{inner}/{}", kind.file_name(id));
         let file = set.create(&name(Kind::Pages, ID.into()))?;
         let mut offset = 0;
         let mut entries: Vec<PagemapEntry> = Vec::new();

@@ -1,9 +1,11 @@
 //! A tree to images: stopped, looked into resource by resource, written aside and made durable; then it runs on, or is
 //! ended.
 //!
-//! Each file here knows one resource and adds what it finds to the [`Snapshot`]. Until the set is complete the tree only
-//! stands still: a failure, or our end, lets it run on as it was.
+//! A tree that is to run on is copied ahead while it runs ([`ahead`]). Each other file here knows one resource and adds what
+//! it finds to the [`Snapshot`]. Until the set is complete the tree only stands still: a failure, or our end, lets it run on
+//! as it was.
 
+mod ahead;
 mod calls;
 mod cgroups;
 mod check;
@@ -26,9 +28,10 @@ use crate::namespace;
 use crate::set::{Place, Writing};
 use crate::snapshot::{Process, Snapshot};
 use crate::tcp::lock;
+use ahead::{Ahead, Kept};
 use files::Files;
 use files::tcp::Connections;
-use memory::Counts;
+use memory::{Base, Counts};
 use parent::Parent;
 use plimsoll_image::proto::{DumpStatsEntry, StatsEntry};
 use plimsoll_image::{Kind, VERSION_1_1};
@@ -128,19 +131,26 @@ impl Dump<'_> {
             return Err(Error::Refused(obstacles));
         }
         let set = Writing::begin(self.directory, self.place)?;
+        let ahead = self.ahead(&set, page_size);
+        let stood_before = ahead.as_ref().map(|ahead| ahead.stood_still);
         let begun = Instant::now();
         let mut stopped = StoppedTree::stop(self.root, self.pid, Extent::Whole, self.timeout)?;
         fault_point("stopped");
-        let (snapshot, connections, pages) = self.look(&mut stopped, &set, page_size)?;
+        let stood = || begun.elapsed() + stood_before.unwrap_or_default();
+        let mut kept = ahead.and_then(|ahead| ahead.settle(&stopped, &set));
+        let stale = kept.as_mut().map(Kept::take_stale);
+        let base = self.base(kept, page_size)?;
+        let (snapshot, connections, pages) = self.look(&mut stopped, &set, base, page_size)?;
         fault_point("looked");
         snapshot.write(&set)?;
-        self.keep_figures(&set, &pages, begun)?;
+        self.keep_figures(&set, &pages, stood())?;
         fault_point("written");
-        let mut stood_still = begun.elapsed();
+        let mut stood_still = stood();
         if self.after == After::Run {
             drop(connections);
             drop(stopped);
-            stood_still = begun.elapsed();
+            stood_still = stood();
+            stale.map_or(Ok(()), |stale| stale.cut_out(&set))?;
             self.complete(&set)?;
             set.finish()?;
         } else {
@@ -171,17 +181,30 @@ impl Dump<'_> {
         set.sync()
     }
 
-    fn parent(&self, page_size: PageSize) -> Result<Option<Parent>, Error> {
-        let parent = self.parent.map(|parent| self.directory.join(parent));
-        parent
-            .map(|parent| Parent::open(&parent, page_size))
-            .transpose()
+    /// Copies ahead what can be, of a tree that is to run on and builds on no other set. What is packed is made of one set.
+    fn ahead(&self, set: &Writing, page_size: PageSize) -> Option<Ahead> {
+        if self.after != After::Run || self.parent.is_some() || self.pack {
+            return None;
+        }
+        Ahead::copy(self.root, self.pid, set, self.timeout, page_size)
+    }
+
+    /// What pages need not be written again for.
+    fn base(&self, kept: Option<Kept>, page_size: PageSize) -> Result<Base, Error> {
+        Ok(match (self.parent, kept) {
+            (Some(parent), _) => {
+                Base::Parent(Parent::open(&self.directory.join(parent), page_size)?)
+            }
+            (None, Some(kept)) => Base::Ahead(kept),
+            (None, None) if self.pack => Base::None,
+            (None, None) => Base::Relatives,
+        })
     }
 
     /// `stats-dump`, as CRIU's callers look for it. Times are in microseconds.
-    fn keep_figures(&self, set: &Writing, pages: &Counts, begun: Instant) -> Result<(), Error> {
+    fn keep_figures(&self, set: &Writing, pages: &Counts, stood: Duration) -> Result<(), Error> {
         const NAME: &str = "stats-dump";
-        let elapsed = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
+        let elapsed = u32::try_from(stood.as_micros()).unwrap_or(u32::MAX);
         let figures = StatsEntry {
             dump: Some(DumpStatsEntry {
                 frozen_time: elapsed,
@@ -204,12 +227,13 @@ impl Dump<'_> {
         &self,
         stopped: &mut StoppedTree,
         set: &Writing,
+        base: Base,
         page_size: PageSize,
     ) -> Result<(Snapshot, Connections, Counts), Error> {
         let mut snapshot = Snapshot::default();
         let mut files = Files::new(self.options);
         let mut filters = seccomp::Filters::default();
-        let mut memory = memory::Memory::new(set, self.parent(page_size)?, !self.pack, page_size);
+        let mut memory = memory::Memory::new(set, "", base, page_size);
         let nodes = tree::nodes(self.root, self.pid, stopped)?;
         let objects = tree::Objects::of(&nodes)?;
         objects.refuse_shared(&nodes)?;

@@ -87,7 +87,7 @@ impl Later {
             return;
         };
         let present: Vec<Span> = present.into_iter().flat_map(Pages::spans).collect();
-        plan.absent = without(&without(&plan.served, &plan.needed), &present);
+        plan.absent = Span::without(&Span::without(&plan.served, &plan.needed), &present);
         let any_is_absent = plan
             .absent
             .iter()
@@ -187,45 +187,4 @@ fn by_device(
 fn spans(ranges: Vec<(u64, u64)>) -> Vec<Span> {
     let each = ranges.into_iter();
     each.map(|(start, end)| Span { start, end }).collect()
-}
-
-/// The parts of `spans` that none of `holes` covers. Both are in order, without overlap.
-pub(super) fn without(spans: &[Span], holes: &[Span]) -> Vec<Span> {
-    let mut left = Vec::new();
-    for span in spans {
-        let mut at = span.start;
-        let first = holes.partition_point(|hole| hole.end <= span.start);
-        let inside = holes.iter().skip(first);
-        for hole in inside.take_while(|hole| hole.start < span.end) {
-            left.push(Span {
-                start: at,
-                end: hole.start.max(at),
-            });
-            at = hole.end;
-        }
-        left.push(Span {
-            start: at.min(span.end),
-            end: span.end,
-        });
-    }
-    left.retain(|span| !span.is_empty());
-    left
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn holes_are_cut_out() {
-        let spans = [Span::new(0x1000, 0x4000), Span::new(0x8000, 0x1000)];
-        let holes = [
-            Span::new(0, 0x2000),
-            Span::new(0x3000, 0x1000),
-            Span::new(0x8000, 0x9000),
-        ];
-        let left = without(&spans, &holes);
-        assert_eq!(left, [Span::new(0x2000, 0x1000), Span::new(0x4000, 0x1000)]);
-        assert_eq!(without(&spans, &[]), spans);
-    }
 }

@@ -24,6 +24,9 @@ bitflags::bitflags! {
         const CLOEXEC = 0o2_000_000;
         /// Reading doesn't wait.
         const NONBLOCK = 0o4_000;
+        /// Faults of the kernel in the process's stead are not served: made without privilege (Linux 5.11). Asynchronous
+        /// write protection serves nobody, and misses nothing by it.
+        const USER_MODE_ONLY = 1;
     }
 }
 

@@ -1,0 +1,171 @@
+//! A process whose writes are noted by the kernel, and by nobody else: asynchronous write protection of userfaultfd, asked for
+//! by `PAGEMAP_SCAN` (Linux 6.7, `Documentation/admin-guide/mm/pagemap.rst`).
+//!
+//! A write to a protected page takes the protection off, in the kernel, and goes on. The descriptor is ours alone (the process
+//! makes it, we take it and close it there), and the kernel takes all protection off when the last one is closed: when this is
+//! dropped, or when we are killed.
+//!
+//! Only private anonymous memory is watched. Elsewhere the kernel puts marks in the place of pages that were given up, which look
+//! like pages in swap that nobody has written.
+
+use plimsoll_proc::Root;
+use plimsoll_proc::process::map_name::MapName;
+use plimsoll_proc::process::maps;
+use plimsoll_surgery::operate::Operation;
+use plimsoll_surgery::stop::StoppedProcess;
+use plimsoll_surgery::tree::ProcessName;
+use plimsoll_sys::Span;
+use plimsoll_sys::pagemap::{Categories, Pagemap, Region, Scan, ScanFlags};
+use plimsoll_sys::remote::Syscall;
+use plimsoll_sys::uffd::{CreateFlags, Features, Modes, Uffd};
+use plimsoll_units::PageSize;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use std::io;
+
+/// Regions taken at a time: 12 KiB of stack.
+const ROOM: usize = 512;
+
+/// The name of the mapping that `io_setup(2)` makes.
+const AIO_RING: &[u8] = b"/[aio]";
+
+/// A process that is watched as long as this lives.
+#[derive(Debug)]
+pub(super) struct Watched {
+    name: ProcessName,
+    /// What is watched of it.
+    spans: Vec<Span>,
+    /// That of its memory as it was: nothing, once it has executed another program.
+    pagemap: Pagemap,
+    /// Its last close is the end of the watch.
+    _uffd: Uffd,
+}
+
+impl Watched {
+    /// Begins with a process that stands, so that no write of its own is under way. Those of a device that began before would
+    /// not be seen: where there may be such, as with AIO, it is not begun.
+    ///
+    /// # Errors
+    /// The kernel can't, or the process may not.
+    pub(super) fn begin(
+        root: &Root,
+        process: &mut StoppedProcess,
+        page_size: PageSize,
+    ) -> io::Result<Self> {
+        let name = process.name;
+        let pid = name.pid().ok_or(Errno::SRCH)?;
+        let fd = descriptor(root, process, pid)?;
+        let uffd = Uffd::handshake(fd, Features::WP_ASYNC).map_err(|refused| refused.errno)?;
+        let maps = root.read(format!("proc/{}/maps", name.pid));
+        let maps = maps.map_err(io::Error::other)?;
+        let pagemap = Pagemap::open(pid, page_size)?;
+        let mut spans = Vec::new();
+        for mapping in maps::parse(&maps).flatten() {
+            if mapping.raw_name.starts_with(AIO_RING) {
+                return Err(Errno::BUSY.into());
+            }
+            let anonymous = matches!(
+                mapping.name(),
+                MapName::Anonymous | MapName::Heap | MapName::Stack | MapName::AnonNamed(_)
+            );
+            let span = Span {
+                start: mapping.start,
+                end: mapping.end,
+            };
+            // One that can't be watched is copied while it stands.
+            if anonymous && !mapping.is_shared() && uffd.register(span, Modes::WP).is_ok() {
+                protect(&pagemap, span)?;
+                spans.push(span);
+            }
+        }
+        Ok(Self {
+            name,
+            spans,
+            pagemap,
+            _uffd: uffd,
+        })
+    }
+
+    pub(super) fn name(&self) -> ProcessName {
+        self.name
+    }
+
+    /// What is watched of it.
+    pub(super) fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// The pages that were there when the watch began, are there still, and were never written in between; in order.
+    pub(super) fn unwritten(&self) -> Vec<Span> {
+        let not = Categories::WRITTEN | Categories::FILE | Categories::PFNZERO;
+        let wanted = Scan {
+            all: Categories::WPALLOWED | not,
+            inverted: not,
+            any: Categories::PRESENT | Categories::SWAPPED,
+            ..Scan::default()
+        };
+        let mut found = Vec::new();
+        for span in &self.spans {
+            // What the kernel doesn't tell is copied again.
+            let _ = each(&self.pagemap, *span, &wanted, |region| {
+                found.push(region.span())
+            });
+        }
+        Span::joined(found)
+    }
+}
+
+/// A userfaultfd of a process that stands, as our own.
+fn descriptor(root: &Root, process: &mut StoppedProcess, pid: Pid) -> io::Result<OwnedFd> {
+    let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK | CreateFlags::USER_MODE_ONLY;
+    let mut operation = Operation::begin(root, process).map_err(io::Error::other)?;
+    let mut call = |number, argument: u64| {
+        let made = operation.try_call(Syscall::new(number, [argument]));
+        made.map_err(io::Error::other)
+    };
+    let number = call(libc::SYS_userfaultfd, u64::from(flags.bits()))??;
+    let theirs = i32::try_from(number).map_err(|_| Errno::BADF)?;
+    let taken = pidfd_open(pid, PidfdFlags::empty())
+        .and_then(|pidfd| pidfd_getfd(pidfd.as_fd(), theirs, PidfdGetfdFlags::empty()));
+    call(libc::SYS_close, number)??;
+    Ok(taken?)
+}
+
+/// Protects every page of a range that is the process's own. Guard pages (Linux 6.15) are none, and are no category before.
+fn protect(pagemap: &Pagemap, span: Span) -> Result<(), Errno> {
+    let protect = |not: Categories| {
+        let wanted = Scan {
+            all: not,
+            inverted: not,
+            any: Categories::PRESENT | Categories::SWAPPED,
+            flags: ScanFlags::WP_MATCHING | ScanFlags::CHECK_WPASYNC,
+            ..Scan::default()
+        };
+        each(pagemap, span, &wanted, |_| {})
+    };
+    let not = Categories::FILE | Categories::PFNZERO;
+    match protect(not | Categories::GUARD) {
+        Err(Errno::INVAL) => protect(not),
+        done => done,
+    }
+}
+
+fn each(
+    pagemap: &Pagemap,
+    span: Span,
+    scan: &Scan,
+    mut each: impl FnMut(&Region),
+) -> Result<(), Errno> {
+    let mut regions = [Region::EMPTY; ROOM];
+    let mut rest = span;
+    while !rest.is_empty() {
+        let scanned = pagemap.scan(rest, scan, &mut regions)?;
+        regions.iter().take(scanned.regions).for_each(&mut each);
+        if scanned.walk_end <= rest.start {
+            break; // no progress: cannot happen, must not loop
+        }
+        rest.start = scanned.walk_end;
+    }
+    Ok(())
+}
