@@ -1,20 +1,20 @@
 #!/bin/sh
 # Idle agents and a build that needs more than is left, in a guest with cgroup v2: with the guard, or without.
 #
-#   sh guarded.sh guard|none|COMMAND AGENTS AGENT_MIB BUILD_MIB BUILD_S
+#   sh guarded.sh guard|none|COMMAND store|swap|nothing AGENTS AGENT_MIB BUILD_MIB BUILD_S
 #
-# The swap disk becomes the disk that stores lie on, unless PLIMSOLL_SWAP is set: then it stays swap.
+# The guest's disk is where stores lie, or swap, or nothing.
 # Leaves in /out: result (a line for each agent: alive or dead, microseconds until it answered; how the build ended; kills by the
 # kernel), guard.log and guard.err.
-guard=$1 agents=$2 mib=$3 build_mib=$4 build_s=$5
+guard=$1 disk_is=$2 agents=$3 mib=$4 build_mib=$5 build_s=$6
 mkdir -p /out /etc/plimsoll /var/lib/plimsoll/parked
 groups=/sys/fs/cgroup
 [ -e $groups/cgroup.controllers ] || mount -t cgroup2 none $groups
 echo +memory > $groups/cgroup.subtree_control
 
-if [ -z "$PLIMSOLL_SWAP" ]; then
-    disk=$(sed -n '2s/ .*//p' /proc/swaps)
-    swapoff "$disk"
+disk=$(sed -n '2s/ .*//p' /proc/swaps)
+[ "$disk_is" = swap ] || swapoff "$disk"
+if [ "$disk_is" = store ]; then
     mke2fs -b 4096 "$disk" > /dev/null 2>&1
     mount -t ext4 "$disk" /var/lib/plimsoll/parked && chmod 700 /var/lib/plimsoll/parked || exit 1
 fi

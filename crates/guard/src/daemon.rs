@@ -101,6 +101,8 @@ struct Line<'l, T: Serialize> {
     schema: &'static str,
     /// For people: it may jump.
     unix_ms: u64,
+    /// Milliseconds since boot: from an act's own `at_ms`, which is when it was looked, to here it was done.
+    logged_at_ms: u64,
     dry_run: bool,
     #[serde(serialize_with = "shown")]
     words: &'l dyn Display,
@@ -254,6 +256,7 @@ impl<'h> Guard<'h> {
         let line = Line {
             schema: LOG_SCHEMA,
             unix_ms: unix_ms(),
+            logged_at_ms: now_ms(),
             dry_run: self.dry_run,
             words: act,
             what: What::Act(act),
@@ -421,6 +424,7 @@ fn tell(pen: &mut Pen, outcome: &Outcome, why: &str) {
     let line = Line {
         schema: LOG_SCHEMA,
         unix_ms: unix_ms(),
+        logged_at_ms: now_ms(),
         dry_run: false,
         words: &told,
         what: What::Outcome(outcome),

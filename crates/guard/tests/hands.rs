@@ -160,6 +160,7 @@ fn a_hand_that_is_stuck_is_given_up_and_replaced() {
     };
     assert!(crew.give(&task, b"/a", 1000) && crew.give(&task, b"/b", 1000));
     assert!(!crew.give(&task, b"/c", 1000), "both slow hands are busy");
+    let hired: Vec<u32> = crew.pids().collect();
     assert!(heard(&mut crew, 61_000).is_empty());
     let outcomes = heard(&mut crew, 61_001);
     assert_eq!(outcomes.len(), 2);
@@ -170,6 +171,14 @@ fn a_hand_that_is_stuck_is_given_up_and_replaced() {
         );
     }
     assert!(crew.is_short() && !crew.lacks_the_quick_one());
+    let [_, slow @ ..] = hired.as_slice() else {
+        panic!("{hired:?}")
+    };
+    for pid in slow {
+        while Path::new(&format!("/proc/{pid}")).exists() {
+            heard(&mut crew, 61_002); // it stays a zombie until it is waited for
+        }
+    }
     assert_eq!(crew.fill(&mut stuck).unwrap(), 2);
     assert!(crew.give(&task, b"/c", 62_000));
     end(&crew);

@@ -97,6 +97,8 @@ pub struct Score {
     pub avoid: bool,
     /// The lower goes first.
     pub priority: i8,
+    /// It was at work and stands still: the memory of who is idle leaves first.
+    pub waits: bool,
     /// What it holds over its guarantee.
     pub excess_bytes: Bytes,
     /// What it got lately.
@@ -111,7 +113,10 @@ impl Score {
     /// Whether this one goes before another.
     #[must_use]
     pub fn goes_before(&self, other: &Self) -> bool {
-        let key = |score: &Self| (score.avoid, score.priority, std::cmp::Reverse(score.points));
+        let key = |score: &Self| {
+            let points = std::cmp::Reverse(score.points);
+            (score.avoid, score.priority, score.waits, points)
+        };
         key(self) < key(other)
     }
 }

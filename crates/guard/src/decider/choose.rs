@@ -36,7 +36,10 @@ pub(super) fn down(
     seen: &Observation,
     reason: &Reason,
 ) -> Option<Act> {
+    let hoped_for = state.hoped_for(scene.at_ms);
     let settle = match scene.level {
+        // What is under way won't do: to wait and see would be to fall behind.
+        _ if hoped_for < reason.need_bytes => scene.policy.pace.settle.0.min(DIRE_SETTLE_MS),
         Level::Dire => scene.policy.pace.settle.0.min(DIRE_SETTLE_MS),
         _ => scene.policy.pace.settle.0,
     };
@@ -50,7 +53,6 @@ pub(super) fn down(
         Level::Dire => DIRE.as_slice(),
         _ => PRESSED.as_slice(),
     };
-    let hoped_for = state.hoped_for(scene.at_ms);
     let enough_is_under_way = hoped_for > Bytes::ZERO && hoped_for >= reason.need_bytes;
     let gentle = order.iter().filter(|rung| !rung.loses_work());
     for rung in gentle {

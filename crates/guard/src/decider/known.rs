@@ -124,8 +124,10 @@ impl Known {
             *tried = Some(at_ms);
         }
         if matches!(rung, Rung::Freeze | Rung::Park) {
-            // Parking makes it work a little: what it was before counts.
-            self.was_idle = self.idle_ms(at_ms) >= IDLE_MS;
+            // Parking makes it work a little, and one that is frozen can't: what it was before counts.
+            if self.frozen_ms.is_none() {
+                self.was_idle = self.idle_ms(at_ms) >= IDLE_MS;
+            }
             self.down_ms = at_ms;
         }
     }
@@ -139,10 +141,15 @@ impl Known {
     }
 
     /// When it may come back: the more often it had to be taken down again, the later.
-    pub(super) fn may_return_at_ms(&self, first_wait_ms: u64) -> u64 {
+    fn may_return_at_ms(&self, first_wait_ms: u64) -> u64 {
         let doubled = 1_u64 << self.returns.min(8);
         self.down_ms
             .saturating_add(first_wait_ms.saturating_mul(doubled))
+    }
+
+    /// Whether it has stood still for so long, longer each time that it had to be taken down again.
+    pub(super) fn has_waited(&self, at_ms: u64, first_wait_ms: u64) -> bool {
+        at_ms >= self.may_return_at_ms(first_wait_ms)
     }
 
     /// Why a rung is not tried now because of what became of it before.

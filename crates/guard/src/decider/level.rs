@@ -43,6 +43,8 @@ pub enum Sign {
     SoonUsedUp,
     /// The kernel has killed.
     OomKill,
+    /// There is no pressure, and no room for who stands still.
+    WorkWaits,
 }
 
 impl Sign {
@@ -58,6 +60,7 @@ impl Sign {
             Self::Thrashing => "the same pages go out and come back",
             Self::SoonUsedUp => "memory will soon be used up",
             Self::OomKill => "the kernel has killed a process",
+            Self::WorkWaits => "work stands still for want of room",
         }
     }
 }

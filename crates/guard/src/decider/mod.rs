@@ -36,6 +36,9 @@ pub const HANDS: usize = 2;
 /// An act that frees what it should and has not ended by then is no longer waited for before something harsher.
 const PATIENCE_MS: u64 = 8000;
 
+/// For so long ahead room is made for what is going on.
+const AHEAD_S: u64 = 3;
+
 /// Everything that is remembered from one look to the next.
 #[derive(Debug)]
 pub struct State {
@@ -166,7 +169,9 @@ pub fn decide(policy: &Policy, state: &mut State, seen: &Observation, acts: &mut
         marks,
         rates,
         exhausted_in_ms,
-        need_bytes: marks.enough_bytes - host.available_bytes,
+        // Acts take time, in which it goes on.
+        need_bytes: marks.enough_bytes + Bytes(rates.declined_bytes.get().saturating_mul(AHEAD_S))
+            - host.available_bytes,
         ..Reason::default()
     };
     let thrash = policy.pressure.thrash.of(host.total_bytes);
@@ -178,11 +183,13 @@ pub fn decide(policy: &Policy, state: &mut State, seen: &Observation, acts: &mut
         marks: &marks,
         exhausted_in_ms,
         thrashing: rates.refaulted_bytes >= thrash || rates.swapped_round_bytes >= thrash,
+        for_who_waits: false,
         nothing_gentler: false,
     };
     let act = match level {
         Level::Pressed | Level::Dire => choose::down(state, &scene, seen, &reason),
-        Level::Easing | Level::Calm => returns::back(state, &scene, seen, &reason),
+        Level::Easing | Level::Calm => returns::back(state, &scene, seen, &reason)
+            .or_else(|| make_room(state, &scene, seen, &reason)),
     };
     let act = act.or_else(|| choose::idle(state, &scene, seen, &reason));
     if let Some(act) = act {
@@ -192,4 +199,24 @@ pub fn decide(policy: &Policy, state: &mut State, seen: &Observation, acts: &mut
         }
         acts.push(act);
     }
+}
+
+/// Work that stands still, with no room for it: those that are idle leave as if there were pressure.
+fn make_room(state: &State, scene: &Scene<'_>, seen: &Observation, reason: &Reason) -> Option<Act> {
+    let wanted = returns::wanted(state, scene, seen)?;
+    let need_bytes = wanted - scene.host.available_bytes;
+    if need_bytes == Bytes::ZERO {
+        return None;
+    }
+    let scene = Scene {
+        level: Level::Pressed,
+        for_who_waits: true,
+        ..*scene
+    };
+    let reason = Reason {
+        sign: Sign::WorkWaits,
+        need_bytes,
+        ..*reason
+    };
+    choose::down(state, &scene, seen, &reason)
 }

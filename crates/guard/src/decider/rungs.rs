@@ -31,6 +31,8 @@ pub(super) struct Scene<'s> {
     pub(super) exhausted_in_ms: Option<u64>,
     /// Whether pages that are dropped are wanted again at once.
     pub(super) thrashing: bool,
+    /// Whether room is made for work that stands still, which then is not where it comes from.
+    pub(super) for_who_waits: bool,
     /// Whether all that is gentler has been done, with everybody.
     pub(super) nothing_gentler: bool,
 }
@@ -73,9 +75,11 @@ impl Scene<'_> {
                 excess.get().saturating_mul(weight).saturating_add(soon)
             }
         };
+        let hurts = matches!(rung, Rung::Freeze | Rung::Stop | Rung::Kill);
         Score {
             avoid: workload.mark == Mark::Avoid,
             priority: rule.map_or(0, |rule| rule.priority),
+            waits: !hurts && workload.standing == Standing::Frozen && !known.was_idle,
             excess_bytes: excess,
             grown_bytes: grown,
             idle_ms,
@@ -105,6 +109,9 @@ impl Scene<'_> {
         let frozen = workload.standing == Standing::Frozen;
         // Who was frozen by somebody else is somebody else's.
         if frozen && workload.stopped_for.is_none() {
+            return Err(WhyNot::NotRunning);
+        }
+        if frozen && self.for_who_waits && !known.was_idle {
             return Err(WhyNot::NotRunning);
         }
         let quiet = frozen || known.idle_ms(self.at_ms) >= IDLE_MS;

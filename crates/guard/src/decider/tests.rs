@@ -369,6 +369,42 @@ fn work_that_waits_for_room_comes_back_before_what_was_idle() {
     assert!(world.did(Rung::Kill).is_empty() && world.did(Rung::Stop).is_empty());
 }
 
+/// As it was in a guest of 512 MiB: the build was parked, and each agent that came back took a part of its room.
+#[test]
+fn a_build_that_is_too_fast_is_frozen_and_gets_the_room_of_the_idle() {
+    for mib_a_second in [20, 40, 100, 400] {
+        let mut all: Vec<_> = (0..12)
+            .map(|n| workload(&format!("/agents/{n}"), 25))
+            .collect();
+        all.push(hog("/build", 0));
+        all[12].shown.anon_bytes = Bytes(MIB);
+        let mut world = World::new(420, all);
+        world.run(8); // the agents are idle by then
+        world.workloads[12].grows = mib_a_second * MIB;
+        world.workloads[12].up_to = 300 * MIB;
+        let mut ended_s = 0;
+        while world.workloads[12].shown.anon_bytes < Bytes(300 * MIB) && ended_s < 120 {
+            world.run(1);
+            ended_s += 1;
+        }
+        let told = world.told();
+        assert!(
+            ended_s < 60 + 300 / mib_a_second,
+            "at {mib_a_second} MiB/s, {ended_s} s: {told:?}"
+        );
+        assert!(
+            world.did(Rung::Kill).is_empty() && world.did(Rung::Stop).is_empty(),
+            "{told:?}"
+        );
+        assert!(
+            !told
+                .iter()
+                .any(|(name, deed)| name != "/build" && *deed == Deed::Resume),
+            "{told:?}"
+        );
+    }
+}
+
 #[test]
 fn the_idle_policy_parks_those_that_it_names_and_no_others() {
     let mut world = World::new(

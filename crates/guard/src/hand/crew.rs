@@ -27,6 +27,8 @@ pub type Hire<'h> = dyn FnMut(OwnedFd, bool) -> io::Result<Child> + 'h;
 struct Seat {
     hand: Option<(Child, OwnedFd)>,
     busy: Option<(Task, u64)>,
+    /// One that was killed and has not ended yet: it may be stuck in the kernel, and is waited for, or it would stay a zombie.
+    leaves: Option<Child>,
 }
 
 /// All of them.
@@ -58,6 +60,7 @@ impl Crew {
         let empty = || Seat {
             hand: None,
             busy: None,
+            leaves: None,
         };
         let mut crew = Self {
             seats: std::array::from_fn(|_| empty()),
@@ -136,6 +139,8 @@ impl Crew {
     pub fn hear(&mut self, now_ms: u64, deadline_ms: u64, told: &mut dyn FnMut(&Outcome, &[u8])) {
         let Self { seats, packet } = self;
         for (place, seat) in seats.iter_mut().enumerate() {
+            seat.leaves
+                .take_if(|child| !matches!(child.try_wait(), Ok(None)));
             let Some((child, socket)) = &mut seat.hand else {
                 continue;
             };
@@ -170,7 +175,7 @@ impl Crew {
                 .is_some_and(|(_, since)| now_ms.saturating_sub(since) > limit);
             if overdue {
                 let _ = child.kill(); // what is stuck in the kernel ends when it comes back
-                seat.hand = None;
+                seat.leaves = seat.hand.take().map(|(child, _)| child);
                 seat.give_up(
                     now_ms,
                     Ended::Overdue,

@@ -7,6 +7,7 @@
 //! victim build MIB S     works and takes so much memory little by little, within so many seconds, and lets go of it
 //! ```
 
+use crate::pulse;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
@@ -52,6 +53,8 @@ pub(crate) fn run(
     Some(match word {
         "agent" => number("MiB").and_then(|mib| agent(mib).map_err(|error| error.to_string())),
         "build" => number("MiB").and_then(|mib| build(mib, number("seconds")?)),
+        "pulse" => number("seconds").and_then(pulse::pulse),
+        "hog" => number("MiB").and_then(|mib| pulse::hog(mib, number("MiB a second")?)),
         "ask" => {
             let (to, from) = (
                 arguments.next().unwrap_or_default(),
