@@ -219,6 +219,85 @@ fn arenas(kernel: &str) {
     assert!(kib[1] - kib[0] < 100 << 10, "{committed}");
 }
 
+/// What the kernel's own memory makes trouble with, and how memory is counted: found while it lasts, with its bytes, and not after it.
+#[test]
+fn troubles_of_the_kernels_own_memory() {
+    need!(Lab);
+    kernelside("6.12");
+}
+
+#[test]
+#[ignore = "the suite has it on 6.12"]
+fn troubles_of_the_kernels_own_memory_on_6_1() {
+    need!(Lab);
+    kernelside("6.1");
+}
+
+fn kernelside(kernel: &str) {
+    let guest = Guest::new(Kernel::named(kernel).unwrap());
+    let left = play(&guest, &["/scenes/kernelside.sh"]);
+    let number = |name: &str| -> u64 { left.text(name).trim().parse().unwrap() };
+    let found = |scene: &str, rule: &str| {
+        let document = left.json(&format!("/{scene}.json"));
+        let findings = document["findings"].as_array().unwrap().iter();
+        let of_rule = findings.filter(|finding| finding["id"] == rule).cloned();
+        of_rule.collect::<Vec<Value>>()
+    };
+    let there_and_gone = |scene: &str, rule: &str, about: u64, within: u64| {
+        assert_eq!(found("before", rule), [] as [Value; 0]);
+        let there = found(scene, rule);
+        assert_eq!(
+            there.len(),
+            1,
+            "{rule}: {}",
+            left.text(&format!("/{scene}.json"))
+        );
+        let bytes = there[0]["bytes"].as_u64().unwrap();
+        println!("{}", there[0]["title"]);
+        assert!(
+            bytes.abs_diff(about) <= within,
+            "{bytes}, not {about}: {}",
+            there[0]
+        );
+        assert_eq!(found(&format!("{scene}-over"), rule), [] as [Value; 0]);
+        there[0].clone()
+    };
+    let says = |finding: &Value, part: &str, words: &str| {
+        assert!(
+            finding[part].to_string().contains(words),
+            "no {words} in {finding}"
+        );
+    };
+
+    // The objects of 40,000 sockets, and whatever else lies in a cache of that size.
+    let objects = number("objects.held");
+    let cache = there_and_gone("objects", "slab-unreclaimable", objects, objects / 4);
+    says(&cache, "means", "slab_nomerge");
+    let growth = there_and_gone("objects", "slab-growth", objects, objects / 4);
+    says(&growth, "evidence", "sock_inode_cache");
+
+    let ring = number("nameless.held");
+    let nameless = there_and_gone("nameless", "unattributed", ring, ring / 8);
+    says(&nameless, "remedies", "af_packet_diag");
+
+    let family = number("family.held");
+    let misled = there_and_gone("family", "rss-misleads", family, family / 8);
+    says(
+        &misled,
+        "evidence",
+        "inherited since a fork, of 9 processes victim",
+    );
+
+    let free = number("shards.held");
+    let shards = there_and_gone("shards", "fragmentation", free, free / 8);
+    says(&shards, "evidence", "can't be moved: pipe buffers");
+    says(&shards, "remedies", "plimsoll look");
+
+    let on_lists = number("lists.held");
+    let lists = there_and_gone("lists", "per-cpu-lists", on_lists, on_lists / 4);
+    says(&lists, "remedies", "vm.percpu_pagelist_high_fraction=100");
+}
+
 /// What `lab/scenes/troubles.sh` makes is found, each thing by its rule.
 fn troubles(document: &Value) {
     let findings = document["findings"].as_array().unwrap();

@@ -18,6 +18,14 @@ pub(super) struct Source {
 /// What journal files begin with (`systemd`'s `docs/JOURNAL_FILE_FORMAT.md`).
 const JOURNAL_MAGIC: &[u8] = b"LPKSHHRH";
 
+/// What packed files begin with, and what unpacks them to standard output: logs that were put away are often packed.
+const PACKED: [(&[u8], &str); 4] = [
+    (b"\x1f\x8b", "zcat"),
+    (b"\x28\xb5\x2f\xfd", "zstdcat"),
+    (b"\xfd7zXZ\0", "xzcat"),
+    (b"BZh", "bzcat"),
+];
+
 /// Where the kernel keeps what it could save while it went down (`Documentation/ABI/testing/pstore`).
 const PSTORE: &str = "/sys/fs/pstore";
 
@@ -31,10 +39,9 @@ pub(super) fn of_path(path: &Path) -> Result<Source, Failure> {
             .read_to_end(&mut log)
             .context("cannot read standard input")
             .map_err(failed)?;
-        return Ok(Source {
-            name: "standard input".to_owned(),
-            log,
-        });
+        let name = "standard input".to_owned();
+        not_packed(&name, &log)?;
+        return Ok(Source { name, log });
     }
     let cannot_read = || format!("cannot read {name}");
     if path.is_dir() {
@@ -50,7 +57,17 @@ pub(super) fn of_path(path: &Path) -> Result<Source, Failure> {
             .map_err(failed)?;
         return Ok(Source { name, log });
     }
+    not_packed(&name, &log)?;
     Ok(Source { name, log })
+}
+
+/// A packed log has no line that could be read: to say that it has no report would be wrong.
+fn not_packed(name: &str, log: &[u8]) -> Result<(), Failure> {
+    let Some((_, program)) = PACKED.iter().find(|(magic, _)| log.starts_with(magic)) else {
+        return Ok(());
+    };
+    let packed = Failure::message(Kind::Failed, format_args!("{name} is packed"));
+    Err(packed.hint(format!("{program} FILE | plimsoll explain oom -")))
 }
 
 /// The running kernel's log.
@@ -134,6 +151,15 @@ mod tests {
         }
         let log = of_path(dir.path()).unwrap().log;
         assert_eq!(log, b"Panic#1 Part2\nbegin\nPanic#1 Part1\nend\n");
+    }
+
+    #[test]
+    fn a_packed_log_is_not_taken_for_one_without_reports() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kern.log.1.gz");
+        fs::write(&path, b"\x1f\x8b\x08\0").unwrap();
+        let error = of_path(&path).err().unwrap();
+        assert!(error.to_string().contains("is packed"), "{error}");
     }
 
     #[test]

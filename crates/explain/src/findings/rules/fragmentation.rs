@@ -24,6 +24,22 @@ const ZONES: [&str; 2] = ["DMA32", "Normal"];
 /// Free memory is worth the word when it is so many times the watermark at which the kernel rests.
 const TIMES_HIGH: u64 = 2;
 
+/// Owners of pages that the kernel can't move.
+const FIXED: [&str; 9] = [
+    "slab",
+    "kmalloc_large",
+    "page_tables",
+    "kernel_stacks",
+    "vmalloc",
+    "percpu",
+    "pipe_buffers",
+    "socket_buffers",
+    "packet_rings",
+];
+
+/// So many of them are named.
+const NAMED: usize = 3;
+
 fn find(scene: &Scene<'_>) -> Answer {
     const NEEDS: NotSeen = NotSeen("/proc/buddyinfo and /proc/zoneinfo");
     let state = &scene.now.state;
@@ -73,6 +89,19 @@ fn find(scene: &Scene<'_>) -> Answer {
             evidence.push(Evidence::text("/proc/vmstat", event, count));
         }
     }
+    let mut fixed: Vec<_> = scene
+        .now
+        .look
+        .host
+        .owners
+        .iter()
+        .filter(|owner| FIXED.iter().any(|id| owner.id.starts_with(id)))
+        .collect();
+    fixed.sort_by_key(|owner| std::cmp::Reverse(owner.bytes));
+    evidence.extend(fixed.iter().take(NAMED).map(|owner| {
+        let field = format!("can't be moved: {}", owner.name);
+        Evidence::bytes("plimsoll look", &field, owner.bytes)
+    }));
     Ok(vec![Finding {
         id: RULE.id,
         severity: Severity::Critical,
@@ -93,7 +122,10 @@ fn find(scene: &Scene<'_>) -> Answer {
                 format!("sysctl vm.min_free_kbytes={}", doubled(scene)),
             )
             .undone_by(format!("sysctl vm.min_free_kbytes={}", min_free_kib(scene))),
-            Remedy::advice("See what holds the pages that can't be moved: plimsoll look slab"),
+            Remedy::command(
+                "See who holds the pages that can't be moved; with fewer of them memory comes together again",
+                "plimsoll look",
+            ),
         ],
     }])
 }
@@ -147,6 +179,11 @@ mod tests {
             "400000 1000 7 0 0 0 0 0 0 0 0",
         );
         assert!(found[0].title.contains("32.0 KiB"), "{}", found[0].title);
+        let names = found[0]
+            .evidence
+            .iter()
+            .filter(|one| one.field.starts_with("can't be moved: "));
+        assert_eq!(names.count(), NAMED);
         assert_eq!(
             found[0].bytes,
             Some(Bytes(

@@ -70,8 +70,7 @@ fn find(scene: &Scene<'_>) -> Answer {
         evidence,
         means: "They are free, but only the CPU that has them can use them, and large blocks can't be made of them. The kernel drains them before it calls the OOM killer.".to_owned(),
         remedies: vec![
-            Remedy::command("Drain them now, once", "echo 1 > /proc/sys/vm/compact_memory"),
-            Remedy::command("Bound them: each CPU's list to an eighth of its zone's part, at most", "sysctl vm.percpu_pagelist_high_fraction=8").undone_by("sysctl vm.percpu_pagelist_high_fraction=0"),
+            Remedy::command("Bound them: all lists of a zone together to a hundredth of it. They come down by themselves then, within seconds where the kernel tunes them (since 6.7)", "sysctl vm.percpu_pagelist_high_fraction=100").undone_by("sysctl vm.percpu_pagelist_high_fraction=0"),
         ],
     }])
 }

@@ -25,7 +25,9 @@ fn find(scene: &Scene<'_>) -> Answer {
     }
     let meminfo = &scene.now.state.meminfo;
     let really = meminfo.anon_pages.unwrap_or_default() + meminfo.mapped.unwrap_or_default();
-    let (name, count, shared) = most_shared(processes);
+    let anon: Bytes = processes.iter().map(|process| process.anon_bytes).sum();
+    let counted = Counted::by(anon, meminfo.anon_pages.unwrap_or_default());
+    let (name, count, shared) = counted.most(processes);
     Ok(vec![Finding {
         id: RULE.id,
         severity: Severity::Note,
@@ -34,27 +36,62 @@ fn find(scene: &Scene<'_>) -> Answer {
         evidence: vec![
             Evidence::bytes("/proc/PID/status", "VmRSS, all processes", rss),
             Evidence::bytes("/proc/meminfo", "AnonPages + Mapped", really),
-            Evidence::bytes("/proc/PID/status", &format!("RssFile + RssShmem of {count} processes {name}"), shared),
+            Evidence::bytes("/proc/PID/status", &format!("{} of {count} processes {name}", counted.field()), shared),
             scene.ram_evidence(),
         ],
-        means: "Pages that processes share (a database's buffers, libraries) are in each one's RSS. No sum of RSS says how much is used; proportional sizes (PSS), or anonymous memory with what is mapped, do.".to_owned(),
+        means: "Pages that processes share (a database's buffers, libraries, what a child inherited by fork and did not change) are in each one's RSS. No sum of RSS says how much is used; proportional sizes (PSS), or anonymous memory with what is mapped, do.".to_owned(),
         remedies: vec![Remedy::command("Add up what each has of its own, or the proportional sizes", "plimsoll look processes --by user --pss")],
     }])
 }
 
-/// The name whose processes have most that may be shared.
-fn most_shared(processes: &[Process]) -> (&str, usize, Bytes) {
-    let mut by_name: BTreeMap<&str, (usize, Bytes)> = BTreeMap::new();
-    for process in processes {
-        let name = process.command.split(' ').next().unwrap_or_default();
-        let (count, shared) = by_name.entry(name).or_default();
-        *count = count.saturating_add(1);
-        *shared += process.rss_bytes - process.anon_bytes;
+/// What is counted more than once.
+#[derive(Clone, Copy)]
+enum Counted {
+    /// Files and shared memory that several map.
+    Shared,
+    /// Anonymous memory that processes have in common since a fork.
+    Inherited,
+}
+
+impl Counted {
+    /// Where all processes' anonymous memory is more than there is, by a good part, it is inherited.
+    fn by(anon: Bytes, there_is: Bytes) -> Self {
+        if anon.get() / 2 > there_is.get() {
+            Self::Inherited
+        } else {
+            Self::Shared
+        }
     }
-    let most = by_name.into_iter().max_by_key(|(_, (_, shared))| *shared);
-    most.map_or(("", 0, Bytes::ZERO), |(name, (count, shared))| {
-        (name, count, shared)
-    })
+
+    fn field(self) -> &'static str {
+        match self {
+            Self::Shared => "RssFile + RssShmem",
+            Self::Inherited => "RssAnon, inherited since a fork,",
+        }
+    }
+
+    fn of(self, process: &Process) -> Bytes {
+        match self {
+            Self::Shared => process.rss_bytes - process.anon_bytes,
+            Self::Inherited => process.anon_bytes,
+        }
+    }
+
+    /// The name whose processes have most of it.
+    fn most(self, processes: &[Process]) -> (&str, usize, Bytes) {
+        let mut by_name: BTreeMap<&str, (usize, Bytes)> = BTreeMap::new();
+        for process in processes {
+            let name = process.command.split(' ').next().unwrap_or_default();
+            let (count, bytes) = by_name.entry(name).or_default();
+            *count = count.saturating_add(1);
+            *bytes += self.of(process);
+        }
+        let several = by_name.into_iter().filter(|(_, (count, _))| *count > 1);
+        let most = several.max_by_key(|(_, (_, bytes))| *bytes);
+        most.map_or(("", 0, Bytes::ZERO), |(name, (count, bytes))| {
+            (name, count, bytes)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -83,5 +120,19 @@ mod tests {
                 .contains("248 processes postgres:"),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_family_that_inherited_much() {
+        let mut host = host();
+        host.look.processes = (2..30)
+            .map(|pid| process(pid, "server --fork", 1024))
+            .collect();
+        let found = findings(&RULE, &host);
+        assert_eq!(
+            found[0].evidence[2].field,
+            "RssAnon, inherited since a fork, of 28 processes server"
+        );
+        assert_eq!(found[0].evidence[2].bytes, Some(Bytes(28 << 30)));
     }
 }

@@ -105,8 +105,9 @@ fn of_unreclaimable(scene: &Scene<'_>, cache: &SlabCache) -> Finding {
         bytes: Some(cache.bytes),
         evidence,
         means: format!(
-            "No process owns it and the kernel can't take it back under pressure: it comes free when its owner frees it.{}",
-            half_empty(cache)
+            "No process owns it and the kernel can't take it back under pressure: it comes free when its owner frees it.{}{}",
+            half_empty(cache),
+            merged(&cache.name)
         ),
         remedies: who_allocates(&cache.name),
     }
@@ -114,7 +115,13 @@ fn of_unreclaimable(scene: &Scene<'_>, cache: &SlabCache) -> Finding {
 
 /// How the kernel is asked who allocates.
 pub(super) fn who_allocates(cache: &str) -> Vec<Remedy> {
-    vec![
+    let aliases = (!merged(cache).is_empty()).then(|| {
+        Remedy::command(
+            "See which caches have this name, one of each line",
+            format!("ls -l /sys/kernel/slab | grep -- \"$(readlink /sys/kernel/slab/{cache})$\""),
+        )
+    });
+    let ways = [
         Remedy::command(
             "Ask the kernel which of its functions allocate, where it counts them (since 6.10, booted with sysctl.vm.mem_profiling=1)",
             "sort -g /proc/allocinfo | tail",
@@ -129,7 +136,17 @@ pub(super) fn who_allocates(cache: &str) -> Vec<Remedy> {
             "Look whether it grows, and what grows with it: caches that grow by as many objects belong together",
             "plimsoll explain --since 60s",
         ),
-    ]
+    ];
+    aliases.into_iter().chain(ways).collect()
+}
+
+/// The kernel keeps objects of equal size in one cache, under the name of one of them (`slab_unmergeable` in `mm/slab_common.c`).
+pub(super) fn merged(cache: &str) -> &'static str {
+    if cache.starts_with("kmalloc-") {
+        ""
+    } else {
+        " Objects of others may lie in it too: caches of equal size share one, under one name, unless the kernel was booted with slab_nomerge."
+    }
 }
 
 fn of_reclaimable(scene: &Scene<'_>, cache: &SlabCache) -> Finding {

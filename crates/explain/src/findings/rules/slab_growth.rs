@@ -2,7 +2,7 @@
 //! objects have one owner.
 
 use super::caches;
-use super::slab::{of_slabinfo, who_allocates};
+use super::slab::{merged, of_slabinfo, who_allocates};
 use crate::findings::{Answer, Evidence, Finding, NotSeen, Rule, Scene, Severity};
 use plimsoll_ledger::look::SlabCache;
 use plimsoll_units::Bytes;
@@ -34,6 +34,11 @@ fn find(scene: &Scene<'_>) -> Answer {
         let alike: Vec<_> = alike.map(|other| other.now.name.as_str()).collect();
         let mut evidence = of_slabinfo(cache.now);
         evidence.push(Evidence::bytes("/proc/slabinfo", &format!("{}: grown in {:.0} s", cache.now.name, before.seconds), cache.bytes()));
+        let owners = owners(&alike);
+        let owner = match (caches::kind(&cache.now.name), owners.first()) {
+            (None, Some(owner)) => format!("most likely with {owner}"),
+            _ => caches::owner(&cache.now.name).to_owned(),
+        };
         let together = if alike.is_empty() {
             String::new()
         } else {
@@ -43,14 +48,25 @@ fn find(scene: &Scene<'_>) -> Answer {
         Finding {
             id: RULE.id,
             severity: Severity::Warning,
-            title: format!("{} grew by {} in {:.0} s: {}.", cache.now.name, cache.bytes(), before.seconds, caches::owner(&cache.now.name)),
+            title: format!("{} grew by {} in {:.0} s: {}.", cache.now.name, cache.bytes(), before.seconds, owner),
             bytes: Some(cache.bytes()),
             evidence,
-            means: format!("The kernel can't take it back. If it goes on it is a leak, or something is being opened and not closed.{together}"),
+            means: format!("The kernel can't take it back. If it goes on it is a leak, or something is being opened and not closed.{together}{}", merged(&cache.now.name)),
             remedies: who_allocates(&cache.now.name),
         }
     });
     Ok(found.collect())
+}
+
+/// Whose caches are that grew by as many objects, where their names tell.
+fn owners(alike: &[&str]) -> Vec<&'static str> {
+    let mut owners: Vec<_> = alike
+        .iter()
+        .filter_map(|name| caches::kind(name))
+        .map(|kind| kind.owner)
+        .collect();
+    owners.dedup();
+    owners
 }
 
 /// A cache that has more objects than before.

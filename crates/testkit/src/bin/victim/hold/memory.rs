@@ -1,8 +1,9 @@
 //! Victims that fill pages of their own: files, anonymous, secret and shared memory.
 
 use super::{Held, Part, corrupt};
-use plimsoll_sys::{secretmem::Area, sysv_shm::Segment};
+use plimsoll_sys::{playground, secretmem::Area, sysv_shm::Segment};
 use plimsoll_testkit::puppet::heaps;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -160,6 +161,47 @@ pub(crate) fn arenas(part: Part) -> io::Result<Box<dyn Held>> {
     let each = part.of(250);
     heaps::obey(&format!("fill {THREADS} {each}"))?;
     Ok(Box::new(Arenas(mib(THREADS * each) as u64)))
+}
+
+/// A process and its children, who have changed nothing of what they inherited.
+struct Family {
+    inherited: Vec<u8>,
+    children: Vec<Pid>,
+}
+
+impl Held for Family {
+    fn bytes(&self) -> u64 {
+        (self.inherited.len() * (self.children.len() + 1)) as u64
+    }
+
+    fn verify(&self) -> io::Result<()> {
+        let whole = all(FILL, &self.inherited);
+        whole
+            .then_some(())
+            .ok_or_else(|| corrupt("what was inherited"))
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        for child in &self.children {
+            let _ = kill_process(*child, Signal::KILL);
+            let _ = waitpid(Some(*child), WaitOptions::empty());
+        }
+    }
+}
+
+/// 96 MiB that nine processes have in common since a fork: in RSS it is 864 MiB.
+pub(crate) fn family(part: Part) -> io::Result<Box<dyn Held>> {
+    let inherited = vec![FILL; 96 * MIB];
+    let sleeps = || loop {
+        std::thread::park();
+    };
+    let children = (0..part.of(8)).map(|_| playground::child(sleeps));
+    Ok(Box::new(Family {
+        children: children.collect::<io::Result<_>>()?,
+        inherited,
+    }))
 }
 
 fn mib(count: u32) -> usize {

@@ -1,4 +1,4 @@
-//! A victim that shatters free memory, and then asks for large pieces of it.
+//! Victims that shatter free memory, and then ask for large pieces of it, or only hold what is left.
 //!
 //! All memory is filled with pages of pipes, which the kernel can't move: a page to each pipe in turn, so that
 //! neighbours belong to different pipes. Then every second pipe is closed. Much is free, none of it in one piece,
@@ -15,12 +15,13 @@ use super::{Held, Part};
 use rustix::io::{Errno, write};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType, sendmsg,
-    socketpair,
+    socketpair, sockopt,
 };
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 /// A pipe has so many pages (`PIPE_DEF_BUFFERS` in `include/linux/pipe_fs_i.h`).
 const PAGES_OF_A_PIPE: u64 = 16;
@@ -33,7 +34,7 @@ const CONTROL_BYTES: usize = 4 << 20;
 
 struct Shattered {
     freed: u64,
-    _pipes: Vec<OwnedFd>,
+    pipes: Vec<OwnedFd>,
 }
 
 impl Held for Shattered {
@@ -44,10 +45,56 @@ impl Held for Shattered {
 
 /// Shatters memory down to a fraction left free, then makes requests until one can't be met.
 pub(crate) fn shattered(part: Part) -> io::Result<Box<dyn Held>> {
+    let page = rustix::param::page_size();
+    let mut message = vec![MaybeUninit::uninit(); CONTROL_BYTES];
+    let shattered = shatter(part)?;
+    let mut readers = shattered.pipes.iter().step_by(2);
+    let had = |pipe| fcntl_setpipe_size(pipe, PAGES_FOR_ORDER_10 * page).is_ok();
+    while readers.next().is_some_and(had) {}
+    send_control_data(&mut message)?;
+    for pipe in readers {
+        fcntl_setpipe_size(pipe, PAGES_FOR_ORDER_3 * page)?;
+    }
+    Ok(Box::new(shattered))
+}
+
+/// Memory in pieces, with what fills the last large ones.
+struct Shards {
+    shattered: Shattered,
+    _fill: Vec<(UnixStream, UnixStream)>,
+}
+
+impl Held for Shards {
+    fn bytes(&self) -> u64 {
+        self.shattered.freed
+    }
+}
+
+/// Shatters memory down to a fraction left free, and takes every piece of order 3 and above that is left, without a request that
+/// could not be met: what is written to a UNIX socket comes in such pieces where there are any, and in smaller ones where there are
+/// none (`alloc_skb_with_frags` in `net/core/skbuff.c`).
+pub(crate) fn shards(part: Part) -> io::Result<Box<dyn Held>> {
+    const BLOCK: usize = 64 << 10;
+    let shattered = shatter(part)?;
+    let mut fill = Vec::new();
+    let block = [1; BLOCK];
+    while large_pieces()? > 0 {
+        let (reader, mut writer) = UnixStream::pair()?;
+        sockopt::set_socket_send_buffer_size_force(&writer, 2 << 20)?;
+        writer.set_nonblocking(true)?;
+        while large_pieces()? > 0 && writer.write(&block).is_ok() {}
+        fill.push((reader, writer));
+    }
+    Ok(Box::new(Shards {
+        shattered,
+        _fill: fill,
+    }))
+}
+
+fn shatter(part: Part) -> io::Result<Shattered> {
     allow_descriptors(100_000)?;
     let page = rustix::param::page_size();
     let left_free = u64::from(part.of(64)) << 20;
-    let mut message = vec![MaybeUninit::uninit(); CONTROL_BYTES];
 
     let pipe_bytes = PAGES_OF_A_PIPE * page as u64;
     let count = free_bytes()?.saturating_sub(left_free) / (pipe_bytes + (pipe_bytes >> 3));
@@ -77,17 +124,7 @@ pub(crate) fn shattered(part: Part) -> io::Result<Box<dyn Held>> {
             freed += rustix::io::ioctl_fionread(&reader)?;
         }
     }
-    let mut readers = kept.iter().step_by(2);
-    let had = |pipe| fcntl_setpipe_size(pipe, PAGES_FOR_ORDER_10 * page).is_ok();
-    while readers.next().is_some_and(had) {}
-    send_control_data(&mut message)?;
-    for pipe in readers {
-        fcntl_setpipe_size(pipe, PAGES_FOR_ORDER_3 * page)?;
-    }
-    Ok(Box::new(Shattered {
-        freed,
-        _pipes: kept,
-    }))
+    Ok(Shattered { freed, pipes: kept })
 }
 
 /// Sends so much control data that the copy of it can't be had.
@@ -127,4 +164,17 @@ fn free_bytes() -> io::Result<u64> {
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.map(|kib| kib << 10)
         .ok_or_else(|| io::Error::other("no MemFree"))
+}
+
+/// Free pieces of order 3 and above, in zones that any request may use (`/proc/buddyinfo`).
+fn large_pieces() -> io::Result<u64> {
+    let buddyinfo = std::fs::read_to_string("/proc/buddyinfo")?;
+    let of_zone = |line: &str| -> u64 {
+        let counts = line.split_ascii_whitespace().skip(4).skip(3);
+        counts.filter_map(|count| count.parse::<u64>().ok()).sum()
+    };
+    let zones = buddyinfo
+        .lines()
+        .filter(|line| line.contains("DMA32") || line.contains("Normal"));
+    Ok(zones.map(of_zone).sum())
 }

@@ -84,6 +84,26 @@ pub(crate) fn unix_pairs(part: Part) -> io::Result<Box<dyn Held>> {
     Ok(Box::new(held))
 }
 
+/// Sockets through which nothing goes.
+struct Idle(Vec<(UnixStream, UnixStream)>);
+
+/// `struct unix_sock` on 64-bit kernels is a little more; inode, open file and name are besides.
+const UNIX_SOCK_BYTES: u64 = 1024;
+
+impl Held for Idle {
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64 * 2 * UNIX_SOCK_BYTES
+    }
+}
+
+/// 40,000 UNIX sockets in pairs: objects of the kernel's, and no page of data.
+pub(crate) fn idle_sockets(part: Part) -> io::Result<Box<dyn Held>> {
+    let pairs = part.of(20_000);
+    allow_descriptors(u64::from(pairs) * 2 + 100)?;
+    let pairs = (0..pairs).map(|_| UnixStream::pair());
+    Ok(Box::new(Idle(pairs.collect::<io::Result<_>>()?)))
+}
+
 /// 200 TCP connections over loopback with 1 MiB in each that nobody reads, written 64 KiB at a time.
 ///
 /// All of it is in fragments of pages, but for heads that are a hundredth of it (`tcp_sendmsg_locked`).
