@@ -35,6 +35,7 @@ pub(crate) fn run(args: &args::Park) -> Result<(), Failure> {
         let begun = Instant::now();
         let mut progress = Progress::new("park", *pid, args.progress);
         let mut order = Order {
+            only_asleep: false,
             root: &root,
             runtime: &runtime,
             place: &place,

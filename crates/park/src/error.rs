@@ -40,6 +40,9 @@ pub enum ParkError {
     /// Another plimsoll is at work on the tree.
     #[error("another plimsoll is at work on process {0}")]
     Busy(u32),
+    /// It was to be parked only if it sleeps.
+    #[error("process {0} is at work, or sleeps on what nobody could watch for it")]
+    AtWork(u32),
     /// There is nothing to gain.
     #[error("process {0} has no memory that could be parked")]
     Nothing(u32),

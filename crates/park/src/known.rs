@@ -47,7 +47,9 @@ pub fn living(runtime: &Runtime, root: &Root) -> Result<Vec<Record>, ParkError> 
     }
     // One that doesn't fit in memory now stays for the next command.
     let _ = swap::own::tidy(root, runtime);
-    runtime.sweep_first_touches(|process| process.lives(root).unwrap_or(true));
+    let lives = |process: ProcessName| process.lives(root).unwrap_or(true);
+    runtime.sweep_first_touches(lives);
+    runtime.sweep_unrecorded(lives);
     Ok(living)
 }
 

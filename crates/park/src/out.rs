@@ -60,6 +60,8 @@ pub struct Order<'o> {
     pub codec: Codec,
     /// What wakes it.
     pub wake: WakeOn,
+    /// Whether it is parked only if all of it sleeps, on something that can wake it.
+    pub only_asleep: bool,
     /// Set by somebody who wants this to end: everything then goes back.
     pub interrupted: &'o AtomicBool,
     /// Told the bytes that have gone and all that could go, as it proceeds.
@@ -187,8 +189,11 @@ fn stop(order: &Order<'_>) -> Result<(StoppedTree, Waits), ParkError> {
         let tree = StoppedTree::stop(order.root, order.pid, order.extent, STOP_TIMEOUT)?;
         let waits = wake::waits(order.root, &tree, &before);
         attempts -= 1;
-        if waits.unwatched_threads == 0 || attempts == 0 {
+        if waits.unwatched_threads == 0 || (attempts == 0 && !order.only_asleep) {
             return Ok((tree, waits));
+        }
+        if attempts == 0 {
+            return Err(ParkError::AtWork(order.pid));
         }
         drop(tree);
         std::thread::sleep(BETWEEN_ATTEMPTS);

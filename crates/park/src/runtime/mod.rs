@@ -36,6 +36,7 @@ use crate::session::{GUARDIAN, Guarded};
 use plimsoll_surgery::tree::ProcessName;
 use plimsoll_sys::runtime_dir;
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -123,6 +124,17 @@ impl Runtime {
         Ok(records)
     }
 
+    /// Removes what a plimsoll left that was killed before it had written a record, where the process is gone.
+    pub(crate) fn sweep_unrecorded(&self, lives: impl Fn(ProcessName) -> bool) {
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten() {
+            let Ok(entry) = entry else { continue };
+            let is_gone = process_of(&entry.file_name()).is_some_and(|process| !lives(process));
+            if is_gone && !entry.path().join("record").exists() {
+                let _ = std::fs::remove_dir_all(entry.path()); // the next command tries again
+            }
+        }
+    }
+
     /// Takes the tree whose first process is this, for as long as the entry lives; makes its directory where
     /// there is none. `None` when another plimsoll is at it.
     ///
@@ -179,6 +191,14 @@ impl Runtime {
 
 fn directory_name(process: ProcessName) -> String {
     format!("{}-{}", process.pid, process.start_ticks)
+}
+
+fn process_of(directory_name: &OsStr) -> Option<ProcessName> {
+    let (pid, start_ticks) = directory_name.to_str()?.split_once('-')?;
+    Some(ProcessName {
+        pid: pid.parse().ok()?,
+        start_ticks: start_ticks.parse().ok()?,
+    })
 }
 
 /// How long the guardian of a plimsoll that was killed is given to let go of its lock, and between two looks.

@@ -1,6 +1,6 @@
 //! What processes touched first: nothing but a hint, so whatever is wrong with it, it is as if there were none.
 
-use super::{Entry, Runtime, directory_name};
+use super::{Entry, Runtime, directory_name, process_of};
 use crate::pager::{FirstTouches, Touch};
 use plimsoll_surgery::tree::ProcessName;
 use std::io;
@@ -42,15 +42,7 @@ impl Runtime {
     pub fn sweep_first_touches(&self, lives: impl Fn(ProcessName) -> bool) {
         for entry in std::fs::read_dir(&self.touched).into_iter().flatten() {
             let Ok(entry) = entry else { continue };
-            let name = entry.file_name();
-            let process = name.to_str().and_then(|name| {
-                let (pid, start_ticks) = name.split_once('-')?;
-                Some(ProcessName {
-                    pid: pid.parse().ok()?,
-                    start_ticks: start_ticks.parse().ok()?,
-                })
-            });
-            if !process.is_some_and(&lives) {
+            if !process_of(&entry.file_name()).is_some_and(&lives) {
                 let _ = std::fs::remove_file(entry.path());
             }
         }

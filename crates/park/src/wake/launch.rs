@@ -21,6 +21,9 @@ pub enum Watching {
     Started,
 }
 
+/// How often one is started that finds the lock taken.
+const TRIES: u32 = 5;
+
 /// The line that a watcher says when it watches.
 pub const READY: &str = "watching";
 
@@ -34,15 +37,21 @@ pub fn ensure(runtime: &Runtime, watcher: &mut Command) -> Result<Watching, Park
     if !records.any(|record| record.wake == WakeOn::Input && record.state == State::Parked) {
         return Ok(Watching::Unwanted);
     }
-    if runtime.is_watched()? {
-        runtime.tell_watcher()?;
-        return Ok(Watching::Already);
+    for _ in 0..TRIES {
+        if runtime.is_watched()? {
+            runtime.tell_watcher()?;
+            return Ok(Watching::Already);
+        }
+        if start(watcher).map_err(ParkError::NoWatcher)? {
+            return Ok(Watching::Started);
+        }
     }
-    start(watcher).map_err(ParkError::NoWatcher)?;
-    Ok(Watching::Started)
+    Err(ParkError::NoWatcher(io::ErrorKind::WouldBlock.into()))
 }
 
-fn start(watcher: &mut Command) -> io::Result<()> {
+/// Whether the one that was started watches: it leaves it to another that was faster, and to whoever holds the lock for a
+/// moment to look whether there is a watcher.
+fn start(watcher: &mut Command) -> io::Result<bool> {
     // It lives on: what our caller left open must not stay open for that.
     hand_on_standard_descriptors_only();
     let mut started = watcher
@@ -53,8 +62,12 @@ fn start(watcher: &mut Command) -> io::Result<()> {
     let said = started.stdout.take().map(BufReader::new);
     let mut lines = said.into_iter().flat_map(BufRead::lines);
     if lines.any(|line| line.is_ok_and(|line| line == READY)) {
-        return Ok(());
+        return Ok(true);
     }
-    let ended = format!("it ended with {}", started.wait()?);
-    Err(io::Error::other(ended))
+    let ended = started.wait()?;
+    if ended.success() {
+        Ok(false)
+    } else {
+        Err(io::Error::other(format!("it ended with {ended}")))
+    }
 }
