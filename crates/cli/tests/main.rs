@@ -13,6 +13,7 @@ mod check;
 mod checkpointed;
 mod explained;
 mod explained_guests;
+mod guarded;
 mod guests;
 mod healthy;
 mod held;

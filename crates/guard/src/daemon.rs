@@ -239,7 +239,7 @@ impl<'h> Guard<'h> {
             Level::Calm => 0,
             _ => PRESSED_SURVEY_MS,
         };
-        let seen = self.watch.look(survey_ms);
+        let seen = self.watch.look(survey_ms, self.crew.under_way());
         self.looked_ms = Some(seen.at_ms);
         decide(&self.policy, &mut self.state, seen, &mut self.acts);
         record(&self.policy, &mut self.pen, seen);

@@ -4,7 +4,7 @@ use plimsoll_cgroup::mount::{self, Hierarchy};
 use plimsoll_cgroup::v1::FreezerState;
 use plimsoll_cgroup::write::{Group, frozen};
 use plimsoll_guard::config::{Extent, Policy, Rung};
-use plimsoll_guard::hand::crew::{Crew, packets};
+use plimsoll_guard::hand::crew::{CREW, Crew, packets};
 use plimsoll_guard::hand::work::Tools;
 use plimsoll_guard::hand::{Task, release, serve};
 use plimsoll_guard::observation::{Cause, Deed, Ended, Id, Outcome, Standing};
@@ -13,7 +13,7 @@ use plimsoll_park::runtime::Runtime;
 use plimsoll_park::store::Place;
 use plimsoll_proc::Root;
 use plimsoll_proc::mountinfo;
-use plimsoll_testkit::{OwnGroup, need};
+use plimsoll_testkit::{OwnGroup, apart, need};
 use plimsoll_units::Bytes;
 use std::ffi::OsStr;
 use std::io;
@@ -131,6 +131,27 @@ fn a_group_that_is_another_by_now_is_left_alone() {
     assert!(!is_asked_to_freeze(&group));
 }
 
+#[test]
+fn a_group_that_can_not_be_written_is_passed_over() {
+    need!(Root, CgroupV2);
+    apart!();
+    let scratch = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(scratch.path().join("run/stopped")).unwrap();
+    let group = OwnGroup::v2("guard-read-only").unwrap();
+    let (task, path) = freezing(&group);
+    // As in a container that was given the control groups to read.
+    let top = unified().mount_point;
+    let mut mount = Command::new("mount");
+    let mount = mount.args(["--bind", "-o", "ro"]).arg(&top).arg(&top);
+    assert!(mount.status().unwrap().success());
+    let refused = tools(scratch.path()).perform(&task, &path).unwrap_err();
+    let unmounted = Command::new("umount").arg(&top).status().unwrap();
+    assert!(unmounted.success());
+    assert_eq!(refused.ended(), Ended::Refused, "{refused}");
+    assert!(!is_asked_to_freeze(&group));
+    assert!(all(&scratch.path().join("run")).unwrap().is_empty());
+}
+
 /// A hand that never answers.
 fn stuck(socket: OwnedFd, _thaws: bool) -> io::Result<Child> {
     Command::new("sleep")
@@ -234,7 +255,7 @@ fn a_group_with_a_hostile_name_is_a_workload_like_any_other() {
         &scratch.path().join("parked"),
     )
     .unwrap();
-    let seen = watch.look(0);
+    let seen = watch.look(0, [None; CREW]);
     let inode = std::fs::metadata(group.path()).unwrap().ino();
     let one = seen
         .workloads

@@ -1,6 +1,7 @@
 //! Victims: programs started for a test, that check themselves (see the binary `victim`).
 
-use std::io::{self, BufRead, BufReader, Read};
+use crate::OwnGroup;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -49,6 +50,17 @@ impl Victim {
         Self::start_with(Command::new("unshare").arg("--net").arg(binary()?), kind)
     }
 
+    /// Starts one in a control group, so that all its memory is charged there.
+    ///
+    /// # Errors
+    /// As [`Victim::start`]; where the group takes nobody, nothing gets ready.
+    pub fn start_in(group: &OwnGroup, kind: &str, part: u32) -> io::Result<Self> {
+        const ENTER: &str = r#"echo $$ > "$0/cgroup.procs" && exec "$@""#;
+        let mut command = Command::new("sh");
+        command.args(["-c", ENTER]).arg(group.path());
+        Self::start_with(command.arg(binary()?).arg(kind), &part.to_string())
+    }
+
     fn start_with(command: &mut Command, kind: &str) -> io::Result<Self> {
         let mut child = command
             .arg(kind)
@@ -71,6 +83,20 @@ impl Victim {
     #[must_use]
     pub fn held_bytes(&self) -> Option<u64> {
         self.held_bytes
+    }
+
+    /// Says a line to one that answers lines, and gives its answer.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn ask(&mut self, line: &str) -> io::Result<String> {
+        let (Some(stdin), Some(stdout)) = (&mut self.child.stdin, &mut self.child.stdout) else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        writeln!(stdin, "{line}")?;
+        let mut answer = String::new();
+        BufReader::with_capacity(1, stdout).read_line(&mut answer)?;
+        Ok(answer.trim_end().to_owned())
     }
 
     /// Its process id.

@@ -3,7 +3,7 @@
 
 use super::{LONGEST_PACKET, Task, outcome, pack};
 use crate::decider::{HANDS, is_slow};
-use crate::observation::{Ended, Outcome};
+use crate::observation::{Ended, Id, Outcome};
 use plimsoll_units::Bytes;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -103,6 +103,11 @@ impl Crew {
         self.seats
             .iter()
             .filter_map(|seat| Some(seat.hand.as_ref()?.0.id()))
+    }
+
+    /// Whom they are at.
+    pub fn under_way(&self) -> [Option<Id>; CREW] {
+        std::array::from_fn(|place| Some(self.seats.get(place)?.busy.as_ref()?.0.id))
     }
 
     /// What is to be waited for; as many as there are seats.

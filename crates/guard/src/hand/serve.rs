@@ -17,6 +17,10 @@ use std::time::Instant;
 /// # Errors
 /// When the socket fails in any other way.
 pub fn serve(socket: impl AsFd, tools: &Tools, thaws: bool) -> Result<(), Errno> {
+    // The quick one has to be there at once.
+    if !thaws {
+        tools.take_up();
+    }
     let mut packet = vec![0; LONGEST_PACKET];
     loop {
         let length = match recv(&socket, packet.as_mut_slice(), RecvFlags::empty()) {

@@ -2,14 +2,14 @@
 
 use super::Task;
 use crate::config::{Extent, Policy, Rung};
-use crate::observation::{Deed, Ended, Id, Standing};
+use crate::observation::{Cause, Deed, Ended, Id, Standing};
 use crate::watch::{Stopped, mark, unmark};
 use plimsoll_cgroup::mount::{Hierarchy, Version};
 use plimsoll_cgroup::write::v2::Settings;
 use plimsoll_cgroup::write::{ControlError, Group, frozen, kill};
 use plimsoll_park::known;
 use plimsoll_park::out::{Order, Wanted};
-use plimsoll_park::runtime::Runtime;
+use plimsoll_park::runtime::{Record, Runtime};
 use plimsoll_park::store::{Codec, Place};
 use plimsoll_park::wake::{self, WakeOn};
 use plimsoll_park::{Kind, ParkError, back, out};
@@ -85,6 +85,8 @@ impl WorkError {
     #[must_use]
     pub fn ended(&self) -> Ended {
         match self {
+            // Somebody else is at it, and will not be for long.
+            Self::Park(ParkError::Busy(_) | ParkError::AlreadyParked(_)) => Ended::Failed,
             Self::Park(error) if error.kind() != Kind::Failed => Ended::Refused,
             Self::Control(error) if error.is_denied() => Ended::Refused,
             Self::None(_) => Ended::Refused,
@@ -234,6 +236,8 @@ impl Tools {
                 wanted: Wanted::Auto,
                 codec: Codec::Lz4,
                 wake: WakeOn::Input,
+                // Idle is who waits for somebody, not who got no processor.
+                only_asleep: task.cause == Cause::Idle,
                 interrupted: &AtomicBool::new(false),
                 progress: &mut |_, _| {},
             });
@@ -244,17 +248,65 @@ impl Tools {
                 }
                 Err(error) => {
                     // Half a workload is no use to anybody.
-                    for pid in parked {
-                        back::resume(&root, &self.runtime, pid)?;
-                    }
-                    unmark(self.run(), &note).map_err(WorkError::Note)?;
+                    self.bring_back(&note, &parked)?;
                     return Err(error.into());
                 }
             }
         }
+        match (self.watch(), task.cause) {
+            (Err(error), Cause::Idle) => {
+                self.bring_back(&note, &parked)?;
+                Err(error)
+            }
+            // It comes back when there is memory again, watched or not. A guard that was started meanwhile saw it run, and
+            // has removed the note.
+            _ => {
+                mark(self.run(), &note, path).map_err(WorkError::Note)?;
+                Ok(moved)
+            }
+        }
+    }
+
+    fn bring_back(&self, note: &Stopped, parked: &[u32]) -> Result<(), WorkError> {
+        for pid in parked {
+            back::resume(&Root::live(), &self.runtime, *pid)?;
+        }
+        unmark(self.run(), note).map_err(WorkError::Note)
+    }
+
+    /// Sees to it that what is parked wakes by itself.
+    fn watch(&self) -> Result<(), WorkError> {
         let mut watcher = Command::new(&self.program);
         wake::ensure(&self.runtime, watcher.arg0("plimsoll").arg("watch"))?;
-        Ok(moved)
+        Ok(())
+    }
+
+    /// Goes on from what a plimsoll that was killed has left: trees that are half out come back, and those that are out are
+    /// watched again. What can't be done is told, and left to the next.
+    pub fn take_up(&self) {
+        let root = Root::live();
+        let tell = |error: &dyn std::error::Error| {
+            eprintln!("plimsoll guard: cannot go on from what was left: {error}")
+        };
+        match known::living(&self.runtime, &root) {
+            Err(error) => tell(&error),
+            Ok(records) => {
+                let is_left = |record: &&Record| {
+                    known::standing(&self.runtime, record)
+                        .is_ok_and(|it| it == known::Standing::Waiting)
+                };
+                let left = records.iter().filter(is_left);
+                for first in left.filter_map(|record| record.processes.first()) {
+                    match back::resume(&root, &self.runtime, first.name.pid) {
+                        Ok(_) | Err(ParkError::NotParked(_) | ParkError::Busy(_)) => {}
+                        Err(error) => tell(&error),
+                    }
+                }
+            }
+        }
+        if let Err(error) = self.watch() {
+            tell(&error);
+        }
     }
 
     fn resume(&self, task: &Task, path: &OsStr) -> Result<Bytes, WorkError> {

@@ -15,7 +15,8 @@ mod stopped;
 pub use stopped::{Stopped, all, mark, unmark};
 
 use crate::decider::MOST_WORKLOADS;
-use crate::observation::{Observation, Outcome};
+use crate::hand::crew::CREW;
+use crate::observation::{Id, Observation, Outcome};
 use census::Census;
 use groups::Groups;
 use host::HostFiles;
@@ -98,14 +99,15 @@ impl Watch {
         &self.seen
     }
 
-    /// Looks at everything; surveys, too, where the last survey is longer ago than `survey_ms`.
-    pub fn look(&mut self, survey_ms: u64) -> &Observation {
+    /// Looks at everything; surveys, too, where the last survey is longer ago than `survey_ms`. What is `under_way` with a
+    /// workload may have been noted and not yet be so.
+    pub fn look(&mut self, survey_ms: u64, under_way: [Option<Id>; CREW]) -> &Observation {
         self.begin(false);
         let now = self.seen.at_ms;
         let old = self
             .surveyed_ms
             .is_none_or(|then| now.saturating_sub(then) >= survey_ms);
-        self.stopped.read();
+        self.stopped.read(under_way);
         if old {
             self.surveyed_ms = Some(now);
             self.groups.survey(&mut self.buffer);

@@ -10,10 +10,11 @@
 //! ```
 
 use super::WatchError;
+use crate::hand::crew::CREW;
 use crate::observation::{Cause, Id, Standing};
 use plimsoll_proc::text::number;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, SeekFrom, openat, seek, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, SeekFrom, openat, seek, statat, unlinkat};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
@@ -145,6 +146,8 @@ pub(super) struct StoppedDir {
     noted: Vec<Stopped>,
     /// The first process of every parked tree.
     trees: Vec<Id>,
+    /// Those that a hand is at.
+    under_way: [Option<Id>; CREW],
 }
 
 impl StoppedDir {
@@ -169,11 +172,13 @@ impl StoppedDir {
             parked_path: CString::new(path).map_err(|error| failed(error.into()))?,
             noted: Vec::with_capacity(MOST),
             trees: Vec::with_capacity(MOST),
+            under_way: [None; CREW],
         })
     }
 
     /// Reads both.
-    pub(super) fn read(&mut self) {
+    pub(super) fn read(&mut self, under_way: [Option<Id>; CREW]) {
+        self.under_way = under_way;
         self.noted.clear();
         self.trees.clear();
         let noted = &mut self.noted;
@@ -189,14 +194,13 @@ impl StoppedDir {
         let trees = &mut self.trees;
         if let Some(parked) = &self.parked {
             each_name(parked, |name| {
-                if let Some(id) = process(name).filter(|_| trees.len() < trees.capacity()) {
-                    trees.push(id);
-                }
+                let id = process(name).filter(|_| trees.len() < trees.capacity());
+                trees.extend(id.filter(|id| has_record(parked, *id)));
             });
         }
     }
 
-    /// Whether a tree that begins with this process is parked, or about to be.
+    /// Whether a tree that begins with this process is parked, or being parked.
     pub(super) fn is_parked(&self, pid: u32) -> bool {
         self.trees
             .iter()
@@ -221,8 +225,11 @@ impl StoppedDir {
         (standing, cause)
     }
 
-    /// Removes the notes of a workload that runs.
+    /// Removes the notes of a workload that runs, unless it is about to be stopped.
     pub(super) fn forget(&self, id: Id) {
+        if self.under_way.contains(&Some(id)) {
+            return;
+        }
         for note in self.noted.iter().filter(|note| note.id == id) {
             let mut path = super::path::ShortPath::default();
             let (standing, cause) = (
@@ -248,6 +255,16 @@ impl StoppedDir {
             }
         }
     }
+}
+
+/// Without a record, nothing has been done to a tree, or nothing is left of it.
+fn has_record(parked: &OwnedFd, tree: Id) -> bool {
+    let Id::Process { pid, start_ticks } = tree else {
+        return false;
+    };
+    let mut path = super::path::ShortPath::default();
+    let path = path.of(format_args!("{pid}-{start_ticks}/record"));
+    path.is_some_and(|path| statat(parked, path, AtFlags::empty()).is_ok())
 }
 
 /// Gives the name of everything in a directory.
@@ -321,7 +338,10 @@ mod tests {
         assert_eq!(all(run.path()).unwrap(), [(note, "/a".into())]);
         fs::write(notes(run.path()).join("frozen-pressure-\n"), "x").unwrap();
         fs::create_dir_all(parked.join("5-9")).unwrap();
-        dir.read();
+        dir.read([None; CREW]);
+        assert!(!dir.is_parked(5), "nothing has been done to it yet");
+        fs::write(parked.join("5-9/record"), "").unwrap();
+        dir.read([None, Some(Id::Group(7)), None]);
         assert_eq!(dir.noted, [note]);
         assert!(dir.is_parked(5) && !dir.is_parked(9));
         assert_eq!(
@@ -333,7 +353,10 @@ mod tests {
             (Standing::Frozen, None)
         );
         dir.forget(Id::Group(7));
-        dir.read();
+        dir.read([None; CREW]);
+        assert_eq!(dir.noted, [note], "a hand is at it");
+        dir.forget(Id::Group(7));
+        dir.read([None; CREW]);
         assert!(dir.noted.is_empty());
         unmark(run.path(), &note).unwrap();
     }
