@@ -306,8 +306,8 @@ pub const RESOURCES: &[Resource] = &[
     },
     Resource {
         name: "packet sockets",
-        taken: "interfaces, memberships, rings that are not mapped, fan-out, options",
-        criu: "mapped rings, too",
+        taken: "interfaces, memberships, rings, mapped or not, without the packets in them, fan-out, options",
+        criu: SAME,
         refusals: &[&MAPPING],
     },
     Resource {

@@ -1,6 +1,6 @@
 //! Who watched files before goes on watching them, by the same numbers, and sees nothing of the restore.
 
-use crate::tree::Tree;
+use crate::tree::{Tree, every_kind_comes_back};
 use plimsoll_checkpoint::After;
 use plimsoll_testkit::{apart, need};
 
@@ -55,4 +55,39 @@ fn watches_go_on() {
         "(4, '0x8', b'')",
     ];
     assert_eq!(says[..6], told, "{says:?}");
+}
+
+/// An epoll that is on its way through a socket, which it watches itself; and the mapped ring of a packet socket.
+const ELSEWHERE: &str = r#"
+import mmap, os, select, socket, struct, time
+one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+def send():
+    poll = select.epoll(); poll.register(two, select.EPOLLIN)
+    socket.send_fds(one, [b"an epoll"], [poll.fileno()]); poll.close()
+send()
+packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); packets.bind(("lo", 0))
+SOL_PACKET, PACKET_RX_RING, FRAME, FRAMES = 263, 5, mmap.PAGESIZE // 4, 4
+packets.setsockopt(SOL_PACKET, PACKET_RX_RING, struct.pack("IIII", mmap.PAGESIZE, 1, FRAME, FRAMES))
+ring = mmap.mmap(packets.fileno(), mmap.PAGESIZE)
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def taken():
+    full = [at for at in range(0, FRAME * FRAMES, FRAME) if ring[at] & 1]
+    for at in full: ring[at:at + 8] = bytes(8) # back to the kernel
+    return full
+while True:
+    _, fds, _, _ = socket.recv_fds(two, 100, 1)
+    poll = select.epoll.fromfd(fds[0])
+    assert poll.poll(0) == [], "nothing waits"
+    one.send(b"x"); assert len(poll.poll(0)) == 1, "an epoll in flight"; two.recv(1)
+    poll.close(); send()
+    out.sendto(b"packet", ("127.0.0.1", 9))
+    while not taken(): time.sleep(0.001)
+    print("turn"); time.sleep(0.01)
+"#;
+
+#[test]
+fn an_epoll_in_flight_and_a_mapped_ring_come_back() {
+    need!(Root, Program("python3"));
+    apart!();
+    every_kind_comes_back(ELSEWHERE);
 }

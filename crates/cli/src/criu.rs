@@ -42,7 +42,31 @@ pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
+/// Options that would make something else of an action: not passed over.
+const NOT_THERE: [(&str, &str); 5] = [
+    (
+        "page-server",
+        "pages are written where the other images are",
+    ),
+    (
+        "lazy-pages",
+        "`plimsoll restore --lazy` brings memory behind a running tree",
+    ),
+    ("stream", "images are files"),
+    ("join-ns", "run the restore in that namespace: nsenter(1)"),
+    (
+        "empty-ns",
+        "run the restore in a namespace of its own: unshare(1)",
+    ),
+];
+
 fn act(line: &Line) -> Result<(), Failure> {
+    if let Some((option, instead)) = NOT_THERE.iter().find(|(option, _)| line.has(option)) {
+        return Err(Failure::message(
+            crate::failure::Kind::Usage,
+            format!("--{option} is not there: {instead}"),
+        ));
+    }
     match line.action.as_str() {
         "dump" | "pre-dump" => dump(line),
         "restore" => restore(line),

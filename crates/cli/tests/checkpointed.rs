@@ -122,6 +122,33 @@ fn a_tree_is_written_down_and_started_again() {
 }
 
 #[test]
+fn a_tree_runs_on_its_own_while_its_memory_comes() {
+    need!(Root, Userfaultfd);
+    apart!();
+    let mut counter = Counter::start();
+    let (pid, images) = (counter.pid.to_string(), counter.path("images"));
+    let images = images.to_str().unwrap();
+    json(&["checkpoint", "--json", &pid, images]);
+    let stood = counter.ended();
+    let told = json(&["restore", "--lazy", "--detach", "--json", images]);
+    assert_eq!(told["schema"], "plimsoll.restore/1");
+    assert_eq!(told["pid"], u64::from(counter.pid));
+    assert!(told["later_bytes"].as_u64().unwrap() > 0);
+    counter.goes_on(stood);
+    let still_comes = || {
+        let parked = json(&["parked", "--json"]);
+        let trees = parked["trees"].as_array().unwrap();
+        trees
+            .iter()
+            .any(|tree| tree["pid"] == u64::from(counter.pid))
+    };
+    while still_comes() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    counter.goes_on(counter.counts().len());
+}
+
+#[test]
 fn packed_and_built_upon() {
     need!(Root);
     apart!();

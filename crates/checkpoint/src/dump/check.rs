@@ -98,6 +98,10 @@ pub(super) fn mapping(smap: &Smap<'_>) -> Option<&'static str> {
         smap.mapping.name(),
         MapName::Vdso | MapName::Vvar | MapName::Vsyscall | MapName::Special(_)
     );
+    if let MapName::Descriptor(link) = smap.mapping.name() {
+        // Rings of packet sockets come along; whose a socket is, its descriptor tells.
+        return (!link.starts_with(b"socket:[")).then_some(mapped::RING);
+    }
     if !kernel && flags.intersects(VmFlag::IO | VmFlag::PFNMAP | VmFlag::MIXEDMAP) {
         return Some(mapped::DEVICE);
     }
@@ -115,7 +119,6 @@ pub(super) fn mapping(smap: &Smap<'_>) -> Option<&'static str> {
     match smap.mapping.name() {
         MapName::SysV { .. } if flags.contains(VmFlag::HUGETLB) => Some(mapped::HUGE_SEGMENT),
         MapName::SecretMem => Some(mapped::SECRET),
-        MapName::Descriptor(_) => Some(mapped::RING),
         _ => None,
     }
 }

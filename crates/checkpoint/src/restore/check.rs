@@ -129,8 +129,7 @@ fn of_process(
         }
     }
     for vma in process.mm.iter().flat_map(|mm| &mm.vmas) {
-        let unknown = Status::SOCKET | Status::SHADOW_STACK;
-        if status(vma).intersects(unknown) {
+        if status(vma).contains(Status::SHADOW_STACK) {
             refuse(
                 format!("the mapping at {:#x} can't be made", vma.start),
                 "none yet: restore it with CRIU",

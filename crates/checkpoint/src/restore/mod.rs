@@ -148,7 +148,7 @@ impl Restore<'_> {
             let member = crew.member(process.pid())?;
             process::restore(member, process, &transport, &mut files, &snapshot.seccomp)?;
         }
-        files.finish(&mut crew, &snapshot)?;
+        files.finish(&mut crew, &snapshot, &transport)?;
         groups.finish()?;
         fault_point("restored");
         files.resume()?;

@@ -263,6 +263,8 @@ mod tests {
             line("restore --images-dir=a --restore-detached --manage-cgroups=full").unwrap();
         assert!(restore.has("restore-detached"));
         assert_eq!(restore.value("manage-cgroups"), Some("full"));
+        let twice = line("restore --cgroup-root /a --cgroup-root freezer:/b").unwrap();
+        assert!(twice.values("cgroup-root").eq(["/a", "freezer:/b"]));
         assert_eq!(restore.work(), PathBuf::from("a"));
     }
 

@@ -75,7 +75,7 @@ pub(super) fn signalfd(_: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEn
 }
 
 /// `epoll(7)`
-pub(super) fn epoll(_: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry, Error> {
+pub(super) fn epoll(files: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry, Error> {
     let targets = match &open.info.kind {
         Kind::Epoll(targets) => targets.as_slice(),
         _ => &[], // it watches nothing
@@ -87,7 +87,7 @@ pub(super) fn epoll(_: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry
         let nth: &mut u32 = seen.entry(target.tfd).or_default();
         entries.push(EventpollTfdEntry {
             id,
-            tfd: number_of(open, target.tfd, *nth)?,
+            tfd: number_of(files, open, target.tfd, *nth)?,
             events: target.events,
             data: target.data,
             dev: small(target.sdev),
@@ -108,23 +108,34 @@ pub(super) fn epoll(_: &mut Files, open: &Open<'_>, id: u32) -> Result<FileEntry
 }
 
 /// A number of the file that an epoll watches, the `nth` that it was told of as `told`. That number may be closed since, or
-/// be another file's.
-fn number_of(open: &Open<'_>, told: u32, nth: u32) -> Result<u32, Error> {
+/// be another file's. One that came to us in flight watches files of processes that have been looked at.
+fn number_of(files: &Files, open: &Open<'_>, told: u32, nth: u32) -> Result<u32, Error> {
     let target = kcmp::EpollTarget {
         epoll: open.fd,
         number: told,
         nth,
     };
-    let is = |number: u32| kcmp::is_target((open.pid, number), open.pid, target) == Ok(true);
-    if is(told) {
-        return Ok(told);
+    let mut holders = vec![open.pid];
+    if open.pid == std::process::id() {
+        let known = files.known.iter().map(|((pid, _), _)| *pid);
+        holders = known.filter(|pid| *pid != open.pid).collect();
+        holders.sort_unstable();
+        holders.dedup();
     }
-    let path = format!("/proc/{}/fd", open.pid);
-    let names = std::fs::read_dir(&path).map_err(|source| Error::file("list", &path, source))?;
-    let mut numbers = names.filter_map(|name| name.ok()?.file_name().to_str()?.parse().ok());
-    numbers
-        .find(|number| is(*number))
-        .ok_or_else(|| Error::refused(EPOLL.of(open.pid, &[&open.fd])))
+    for pid in holders {
+        let is = |number: u32| kcmp::is_target((pid, number), open.pid, target) == Ok(true);
+        if is(told) {
+            return Ok(told);
+        }
+        let path = format!("/proc/{pid}/fd");
+        let names =
+            std::fs::read_dir(&path).map_err(|source| Error::file("list", &path, source))?;
+        let mut numbers = names.filter_map(|name| name.ok()?.file_name().to_str()?.parse().ok());
+        if let Some(number) = numbers.find(|number| is(*number)) {
+            return Ok(number);
+        }
+    }
+    Err(Error::refused(EPOLL.of(open.pid, &[&open.fd])))
 }
 
 /// `pidfd_open(2)`

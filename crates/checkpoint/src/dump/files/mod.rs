@@ -23,7 +23,7 @@ mod tty;
 mod unix;
 
 use super::Options;
-use crate::coverage::{LOCKS, OTHER_FILE, OTHER_FILES};
+use crate::coverage::{LOCKS, MAPPING, OTHER_FILE, OTHER_FILES, mapped};
 use crate::error::Error;
 use crate::snapshot::{Ghost, Snapshot};
 use plimsoll_image::Entry;
@@ -372,6 +372,28 @@ impl Files {
         flags: u32,
     ) -> Result<u32, Error> {
         memory::mapped(self, &map_file(pid, mapping), flags)
+    }
+
+    /// The packet socket whose ring a mapping is.
+    pub(super) fn mapped_socket(
+        &mut self,
+        root: &Root,
+        pid: u32,
+        mapping: &Mapping<'_>,
+    ) -> Result<u32, Error> {
+        let (pidfd, numbers) = descriptors(root, pid)?;
+        let is_it = |fd: &u32| {
+            let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}"));
+            link.is_ok_and(|link| link.as_os_str().as_bytes() == mapping.raw_name)
+        };
+        if let Some(fd) = numbers.into_iter().find(is_it) {
+            let id = self.descriptor(root, &pidfd, (pid, fd))?.id;
+            if self.entries.get(&id).is_some_and(|it| it.psk.is_some()) {
+                return Ok(id);
+            }
+        }
+        let at = format!("{:#x}", mapping.start);
+        Err(Error::refused(MAPPING.of(pid, &[&mapped::RING, &at])))
     }
 
     /// The System V segment behind a mapping.

@@ -39,7 +39,7 @@ pub(super) fn of(root: &Root, pid: u32, files: &mut Files) -> Result<Vec<Mapped>
     let directory = root.open_dir(format!("proc/{pid}"))?;
     let mut all = Vec::new();
     let mut failed = None;
-    let visit = |smap: &Smap<'_>| match mapped(pid, smap, files) {
+    let visit = |smap: &Smap<'_>| match mapped(root, pid, smap, files) {
         Ok(one) => all.push(one),
         Err(error) => failed = failed.take().or(Some(error)),
     };
@@ -67,7 +67,7 @@ fn merge_vvar(all: Vec<Mapped>) -> Vec<Mapped> {
     merged
 }
 
-fn mapped(pid: u32, smap: &Smap<'_>, files: &mut Files) -> Result<Mapped, Error> {
+fn mapped(root: &Root, pid: u32, smap: &Smap<'_>, files: &mut Files) -> Result<Mapped, Error> {
     let mapping = &smap.mapping;
     let flags = smap.flags.unwrap_or_default().known;
     let shared = mapping.is_shared();
@@ -137,6 +137,10 @@ fn mapped(pid: u32, smap: &Smap<'_>, files: &mut Files) -> Result<Mapped, Error>
             vma.flags |= bits(libc::MAP_ANONYMOUS);
             vma.fdflags = Some(open_mode(flags));
             vma.shmid = files.mapped_segment(pid, mapping, &vma)?.into();
+        }
+        MapName::Descriptor(_) => {
+            vma.status = (Status::REGULAR | Status::SOCKET).bits();
+            vma.shmid = files.mapped_socket(root, pid, mapping)?.into();
         }
         MapName::File {
             path: b"/[aio]",

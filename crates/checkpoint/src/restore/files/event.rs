@@ -1,10 +1,11 @@
 //! Descriptors that events come from: eventfd, timerfd, signalfd, epoll, pidfd.
 
 use super::super::crew::Crew;
+use super::super::transport::Transport;
 use super::stand_in::StandIn;
 use super::{Files, own, settle};
 use crate::error::Error;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Process, Snapshot};
 use plimsoll_image::proto::{EventpollTfdEntry, FileEntry};
 use plimsoll_sys::event_files;
 use rustix::event::{EventfdFlags, epoll as rustix_epoll, eventfd as make_eventfd};
@@ -140,8 +141,13 @@ fn ended(files: &mut Files<'_>, inode: u32) -> Result<Pid, Errno> {
 }
 
 /// Has every epoll watch what it watched. Each watch is known to the kernel by open file and number, so a process that has
-/// both must set it.
-pub(super) fn watch(crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
+/// both must set it. One that nobody has, since it is in flight, is lent to a process that has the numbers.
+pub(super) fn watch(
+    files: &mut Files<'_>,
+    crew: &mut Crew,
+    snapshot: &Snapshot,
+    transport: &Transport,
+) -> Result<(), Error> {
     let mut done = BTreeSet::new();
     for process in snapshot
         .processes
@@ -163,6 +169,34 @@ pub(super) fn watch(crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
                 add(crew, process.pid(), descriptor.fd, target)?;
             }
         }
+    }
+    for (id, epoll) in snapshot
+        .files
+        .iter()
+        .filter_map(|(id, entry)| Some((id, entry.epfd.as_ref()?)))
+    {
+        if epoll.tfd.is_empty() || done.contains(id) {
+            continue;
+        }
+        let has_all = |process: &&Process| {
+            let table = snapshot.tables.get(&process.ids.files_id);
+            let has = |number| table.is_some_and(|table| table.iter().any(|it| it.fd == number));
+            process.mm.is_some() && epoll.tfd.iter().all(|target| has(target.tfd))
+        };
+        let missing = || Error::inconsistent(format!("nobody has what epoll {id} watches"));
+        let pid = snapshot
+            .processes
+            .iter()
+            .find(has_all)
+            .ok_or_else(missing)?
+            .pid();
+        let member = crew.member(pid)?;
+        let lent = transport.hand_over(&mut member.leader, member.socket, files.get(*id)?)?;
+        for target in &epoll.tfd {
+            add(crew, pid, lent, target)?;
+        }
+        let task = &mut crew.member(pid)?.leader;
+        task.call("close a descriptor", libc::SYS_close, [lent.into()])?;
     }
     Ok(())
 }

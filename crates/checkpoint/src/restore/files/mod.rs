@@ -151,6 +151,9 @@ impl<'s> Files<'s> {
     pub(super) fn mapped(&mut self, vma: &VmaEntry) -> Result<BorrowedFd<'_>, Error> {
         let id = u32::try_from(vma.shmid).unwrap_or(0);
         let entry = self.entry(id)?;
+        if entry.r#type() == FdTypes::Packetsk {
+            return self.get(id); // its ring, which nobody has but itself
+        }
         let flags = vma.fdflags.unwrap_or(0);
         if !self.mapped.contains_key(&(id, flags)) {
             let file = match entry.r#type() {
@@ -258,10 +261,15 @@ impl<'s> Files<'s> {
     }
 
     /// What has to wait until all descriptors are in place.
-    pub(super) fn finish(&mut self, crew: &mut Crew, snapshot: &Snapshot) -> Result<(), Error> {
+    pub(super) fn finish(
+        &mut self,
+        crew: &mut Crew,
+        snapshot: &Snapshot,
+        transport: &Transport,
+    ) -> Result<(), Error> {
         unix::finish(self)?;
         inet::finish(self)?;
-        event::watch(crew, snapshot)?;
+        event::watch(self, crew, snapshot, transport)?;
         locks::take(self, crew, snapshot)?;
         tty::finish(self)?;
         for object in self.memory.values() {

@@ -30,8 +30,9 @@ impl Mapping<'_, '_> {
             return self.files.attach(task, vma);
         }
         let is_ring = status.contains(Status::AIORING);
-        let of_file =
-            status.intersects(Status::FILE_PRIVATE | Status::FILE_SHARED | Status::ANON_SHARED);
+        let of_file = status.intersects(
+            Status::FILE_PRIVATE | Status::FILE_SHARED | Status::ANON_SHARED | Status::SOCKET,
+        );
         let file = if of_file {
             Some(self.file(task, vma)?)
         } else {
