@@ -6,7 +6,7 @@
 
 use crate::config::Policy;
 use crate::control::{Control, Counts, Status};
-use crate::decider::{Act, Level, MOST_ACTS, State, decide};
+use crate::decider::{Act, Level, MOST_ACTS, State, decide, look_again_in_ms};
 use crate::hand::Task;
 use crate::hand::crew::{CREW, Crew, Hire};
 use crate::notify::Manager;
@@ -324,11 +324,7 @@ impl<'h> Guard<'h> {
 
     /// Sleeps until the next look is due or something happens.
     fn wait(&self, end: BorrowedFd<'_>) -> Result<Woken, GuardError> {
-        let pace = &self.policy.pace;
-        let ms = match self.state.level() {
-            Level::Calm | Level::Easing => pace.calm_look.0,
-            Level::Pressed | Level::Dire => pace.pressed_look.0,
-        };
+        let ms = look_again_in_ms(&self.policy, self.state.level(), &self.watch.seen().host);
         let timeout = Timespec::try_from(Duration::from_millis(ms))
             .map_err(|_| GuardError::Wait(Errno::INVAL))?;
         // What is not there is `end`, waited for twice and for nothing.

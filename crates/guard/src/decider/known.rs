@@ -205,11 +205,18 @@ fn towards(from: Bytes, to: Bytes, ms: u64) -> Bytes {
 
 /// All that are known.
 #[derive(Debug)]
-pub(super) struct AllKnown(Vec<Known>);
+pub(super) struct AllKnown {
+    known: Vec<Known>,
+    /// Whether there was a moment before: who was not there then is new.
+    begun: bool,
+}
 
 impl AllKnown {
     pub(super) fn new() -> Self {
-        Self(Vec::with_capacity(MOST_WORKLOADS))
+        Self {
+            known: Vec::with_capacity(MOST_WORKLOADS),
+            begun: false,
+        }
     }
 
     /// Brings all forward to a moment, and forgets those that are gone.
@@ -217,30 +224,36 @@ impl AllKnown {
         for (place, workload) in seen.workloads.iter().enumerate() {
             if let Some(known) = self.find(workload.id, place) {
                 known.learn(workload, seen.at_ms);
-            } else if self.0.len() < MOST_WORKLOADS {
-                self.0.push(Known::new(policy, workload, seen.at_ms));
+            } else if self.known.len() < MOST_WORKLOADS {
+                let mut known = Known::new(policy, workload, seen.at_ms);
+                // A process may only be new among the largest.
+                if self.begun && matches!(workload.id, Id::Group(_)) {
+                    known.before = Bytes::ZERO;
+                }
+                self.known.push(known);
             }
         }
+        self.begun = true;
         for outcome in &seen.outcomes {
             if let Some(known) = self.find(outcome.id, 0) {
                 known.hear(outcome, seen.at_ms);
             }
         }
-        self.0.retain(|known| known.seen_ms == seen.at_ms);
+        self.known.retain(|known| known.seen_ms == seen.at_ms);
     }
 
     /// One; most are where they were the last time.
     pub(super) fn find(&mut self, id: Id, near: usize) -> Option<&mut Known> {
-        if self.0.get(near).is_some_and(|known| known.id == id) {
-            return self.0.get_mut(near);
+        if self.known.get(near).is_some_and(|known| known.id == id) {
+            return self.known.get_mut(near);
         }
-        self.0.iter_mut().find(|known| known.id == id)
+        self.known.iter_mut().find(|known| known.id == id)
     }
 
     pub(super) fn get(&self, id: Id, near: usize) -> Option<&Known> {
-        match self.0.get(near) {
+        match self.known.get(near) {
             Some(known) if known.id == id => Some(known),
-            _ => self.0.iter().find(|known| known.id == id),
+            _ => self.known.iter().find(|known| known.id == id),
         }
     }
 }

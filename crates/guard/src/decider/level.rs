@@ -94,6 +94,21 @@ pub(super) fn exhausted_in_ms(host: &Host, rates: &Rates) -> Option<u64> {
     available.checked_div(rates.declined_bytes.get())
 }
 
+/// What a second of somebody who is fast may take.
+const FASTEST_A_SECOND: u64 = 1 << 30;
+
+/// When to look again: while all is calm, before the fastest could have passed `low`.
+#[must_use]
+pub fn look_again_in_ms(policy: &Policy, level: Level, host: &Host) -> u64 {
+    let pace = &policy.pace;
+    if level > Level::Easing {
+        return pace.pressed_look.0;
+    }
+    let room = host.available_bytes - Marks::of(policy, host).low_bytes;
+    let lasts_ms = room.get().saturating_mul(1000) / FASTEST_A_SECOND;
+    lasts_ms.max(pace.pressed_look.0).min(pace.calm_look.0)
+}
+
 /// How this moment looks, taken alone: [`Level::Calm`], [`Level::Pressed`] or [`Level::Dire`].
 pub(super) fn judge(policy: &Policy, host: &Host, rates: &Rates, marks: &Marks) -> (Level, Sign) {
     let pressure = &policy.pressure;
@@ -309,6 +324,21 @@ mod tests {
                 "{what}"
             );
         }
+    }
+
+    #[test]
+    fn the_less_room_the_sooner_it_looks_again() {
+        let policy = Policy::default();
+        let ms = |level, available| look_again_in_ms(&policy, level, &host(available, 0));
+        assert_eq!(ms(Level::Calm, 4000), 1000);
+        assert_eq!(
+            ms(Level::Calm, 409 + 512),
+            499,
+            "half a second of the fastest"
+        );
+        assert_eq!(ms(Level::Easing, 420), 100);
+        assert_eq!(ms(Level::Calm, 0), 100);
+        assert_eq!(ms(Level::Dire, 4000), 100);
     }
 
     #[test]

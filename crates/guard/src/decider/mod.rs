@@ -17,7 +17,7 @@ mod tests;
 pub use act::{Act, PassedOver, RUNNERS_UP, Reason, RunnerUp, Score, Whom, WhyNot};
 pub use gauge::Rates;
 pub use known::MOST_WORKLOADS;
-pub use level::{Level, Marks, Sign};
+pub use level::{Level, Marks, Sign, look_again_in_ms};
 
 use crate::config::{Policy, Rung};
 use crate::observation::{Deed, Id, Observation};

@@ -244,6 +244,20 @@ fn an_instant_hog_is_frozen_then_parked_and_nobody_else_is_touched() {
     assert_eq!((reason.level, reason.sign), (Level::Dire, Sign::SoonUsedUp));
 }
 
+/// It took all in the seconds between two surveys: the first that is seen of it is what it has.
+#[test]
+fn a_hog_that_has_just_appeared_is_frozen() {
+    let mut world = World::new(1024, vec![workload("/db", 700)]);
+    world.workloads[0].busy = true;
+    world.run(8);
+    let mut hog = hog("/hog", 0);
+    hog.shown.anon_bytes = Bytes(300 * MIB);
+    world.workloads.push(hog);
+    world.run(1);
+    let first = world.told().first().cloned();
+    assert_eq!(first, Some(("/hog".to_owned(), Deed::Rung(Rung::Freeze))));
+}
+
 #[test]
 fn a_slow_leak_beside_idle_work_has_the_idle_parked_first() {
     let mut idle: Vec<_> = (0..10)
