@@ -17,6 +17,7 @@ use plimsoll_guard::hand::work::Tools;
 use plimsoll_guard::hand::{release, serve};
 use plimsoll_guard::notify::Manager;
 use plimsoll_guard::replay::ReplayError;
+use plimsoll_guard::watch::WatchError;
 use plimsoll_guard::{Guard, GuardError, Policy, Setup, replay, scribe};
 use plimsoll_park::ParkError;
 use plimsoll_park::runtime::Runtime;
@@ -208,8 +209,10 @@ impl From<GuardError> for Failure {
             GuardError::Control(_, source) if source.kind() == io::ErrorKind::AddrInUse => {
                 Kind::Refused
             }
-            GuardError::Control(_, source) if source.kind() == io::ErrorKind::PermissionDenied => {
-                Kind::NotPermitted
+            GuardError::Control(_, source) | GuardError::Watch(WatchError::Stopped(_, source))
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                return Self::new(Kind::NotPermitted, error).hint("run it as root");
             }
             GuardError::Wait(_) => Kind::Fault,
             _ => Kind::Failed,

@@ -8,7 +8,9 @@ use plimsoll_units::Bytes;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Instant;
 
 /// Does tasks until the other end of `socket` is closed. Whoever `thaws` then lets everything run again that is frozen: nobody
@@ -78,7 +80,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Lets everything run again that the guard has frozen. Gives how many, and what could not be.
 pub fn release(tools: &Tools) -> (usize, Vec<String>) {
     let (mut released, mut failed) = (0, Vec::new());
-    let noted = all(std::path::Path::new(&tools.policy.files.run)).unwrap_or_default();
+    let run = Path::new(&tools.policy.files.run);
+    let noted = match all(run) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            failed.push(format!("what is noted in {}: {error}", run.display()));
+            Vec::new()
+        }
+        noted => noted.unwrap_or_default(),
+    };
     for (stopped, path) in noted {
         if stopped.standing != Standing::Frozen {
             continue;
