@@ -5,8 +5,8 @@ use plimsoll_explain::findings::{
 };
 use plimsoll_explain::overcommit::{self, Advice, Kept, OneMore, Overcommit, Place, Refused, Want};
 use plimsoll_ledger::look::{Policy, Unseen};
+use plimsoll_testkit::documented::paths;
 use plimsoll_units::Bytes;
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 const DOCUMENT: &str = include_str!("../../../docs/explain-json.md");
@@ -26,31 +26,8 @@ fn listed(table: &str) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-/// The paths of all fields: `findings[].id`.
-fn paths(value: &Value, here: &str, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let path = if here.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{here}.{name}")
-                };
-                paths(value, &path, found);
-                found.insert(path);
-            }
-        }
-        Value::Array(values) => values
-            .iter()
-            .for_each(|value| paths(value, &format!("{here}[]"), found)),
-        _ => {}
-    }
-}
-
 fn fields(document: &impl serde::Serialize) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    paths(&serde_json::to_value(document).unwrap(), "", &mut found);
-    found
+    paths(&serde_json::to_value(document).unwrap(), "")
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use plimsoll_hold::Numbers;
 use plimsoll_hold::beancounters::{convert, read};
 use plimsoll_hold::show::{Counter, Document, Event, Kinds, SCHEMA, Shown, Waited};
+use plimsoll_testkit::documented::paths;
 use plimsoll_units::{Bytes, PageSize};
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 const DOCUMENT: &str = include_str!("../../../docs/hold-json.md");
@@ -20,30 +20,8 @@ fn listed(table: &str) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-/// The paths of all fields: `holds[].name`.
-fn paths(value: &Value, here: &str, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let path = match here {
-                    "" => name.clone(),
-                    here => format!("{here}.{name}"),
-                };
-                paths(value, &path, found);
-                found.insert(path);
-            }
-        }
-        Value::Array(values) => values
-            .iter()
-            .for_each(|value| paths(value, &format!("{here}[]"), found)),
-        _ => {}
-    }
-}
-
 fn fields(document: &impl serde::Serialize, below: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    paths(&serde_json::to_value(document).unwrap(), below, &mut found);
-    found
+    paths(&serde_json::to_value(document).unwrap(), below)
 }
 
 #[test]

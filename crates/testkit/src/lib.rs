@@ -15,6 +15,7 @@
 //! This crate may use `units` and `sys` and nothing else of ours, so every other crate can test with it.
 
 pub mod apart;
+pub mod documented;
 pub mod needs;
 pub mod own_group;
 mod probe;

@@ -2,7 +2,7 @@
 
 use super::fixture;
 use plimsoll_ledger::host::OWNERS;
-use serde_json::Value;
+use plimsoll_testkit::documented::paths;
 use std::collections::BTreeSet;
 
 const DOCUMENT: &str = include_str!("../../../../docs/look-json.md");
@@ -13,37 +13,9 @@ fn documented() -> impl Iterator<Item = &'static str> {
     DOCUMENT.lines().filter_map(cell)
 }
 
-/// The paths of all fields: `host.owners[].id`.
-fn paths(value: &Value, here: &str, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let path = if here.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{here}.{name}")
-                };
-                paths(value, &path, found);
-                found.insert(path);
-            }
-        }
-        Value::Array(values) => {
-            for value in values {
-                paths(value, &format!("{here}[]"), found);
-            }
-        }
-        _ => {}
-    }
-}
-
 #[test]
 fn every_field_is_documented_and_every_documented_field_is_there() {
-    let mut fields = BTreeSet::new();
-    paths(
-        &serde_json::to_value(fixture::look()).unwrap(),
-        "",
-        &mut fields,
-    );
+    let fields = paths(&serde_json::to_value(fixture::look()).unwrap(), "");
     let owners: BTreeSet<_> = owner_ids().collect();
     let documented: BTreeSet<_> = documented()
         .map(str::to_owned)
