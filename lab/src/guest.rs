@@ -37,6 +37,9 @@ pub struct Guest {
     pub copy_out: Vec<PathBuf>,
     /// More for the kernel's command line.
     pub kernel_arguments: String,
+    /// Where its processor is emulated: its clock counts instructions while it works, 8 ns for each, so that what else this machine does
+    /// meanwhile shows in no time that is measured inside. Disks and sleeps take their time as ever.
+    pub steady: bool,
     /// How long the run may take, from power-on to the last byte.
     pub deadline: Duration,
 }
@@ -72,6 +75,7 @@ impl Guest {
             copy_in: Vec::new(),
             copy_out: Vec::new(),
             kernel_arguments: String::new(),
+            steady: false,
             deadline: Duration::from_secs(300),
         }
     }
@@ -157,6 +161,7 @@ impl Guest {
             cpus: self.cpus,
             nodes: self.nodes,
             disk: self.swap,
+            steady: self.steady,
             on_terminal,
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) nodes: u32,
     /// The size of its one disk.
     pub(crate) disk: Option<Bytes>,
+    /// Whether its clock counts instructions.
+    pub(crate) steady: bool,
     /// Whether the console is this terminal.
     pub(crate) on_terminal: bool,
 }
@@ -78,6 +80,9 @@ impl Qemu {
             ],
         });
         command.args(["-smp", &machine.cpus.to_string()]);
+        if machine.steady && machine.accelerator == Accelerator::Tcg {
+            command.args(["-icount", "shift=3"]);
+        }
         // QEMU's own `k`: KiB.
         command.args(["-m", &format!("{}k", machine.memory.get() >> 10)]);
         for node in 0..machine.nodes {

@@ -61,6 +61,12 @@ pub(crate) struct GuestOptions {
     /// Add to the kernel's command line.
     #[arg(long, default_value = "")]
     append: String,
+    /// Let its clock count instructions, so that a busy machine does not show in what is measured inside.
+    #[arg(long)]
+    steady: bool,
+    /// Build this program of the workspace statically into the guest's `/bin`, beside `plimsoll`; repeatable.
+    #[arg(long, value_name = "PACKAGE/NAME", value_parser = program)]
+    program: Vec<(String, String)>,
     /// Copy this file or directory into the guest; repeatable.
     #[arg(long, value_name = "HOST:GUEST", value_parser = pair)]
     copy_in: Vec<(PathBuf, PathBuf)>,
@@ -73,18 +79,27 @@ fn pair(text: &str) -> Result<(PathBuf, PathBuf)> {
     Ok((from.into(), to.into()))
 }
 
+fn program(text: &str) -> Result<(String, String)> {
+    let (package, name) = text
+        .split_once('/')
+        .context("a package and a program with a slash between them")?;
+    Ok((package.to_owned(), name.to_owned()))
+}
+
 impl GuestOptions {
     fn guest(self) -> Result<Guest> {
-        let plimsoll = ("plimsoll-cli".to_owned(), "plimsoll".to_owned());
+        let mut programs = self.program;
+        programs.push(("plimsoll-cli".to_owned(), "plimsoll".to_owned()));
         Ok(Guest {
             memory: self.memory,
             cpus: self.cpus,
             nodes: self.nodes,
             swap: self.swap,
             modules: self.module,
-            programs: vec![plimsoll],
+            programs,
             copy_in: self.copy_in,
             kernel_arguments: self.append,
+            steady: self.steady,
             ..Guest::new(Kernel::named(&self.kernel)?)
         })
     }
