@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// 40 MiB in pages of which each knows what it should hold, changed without end: by the process, by the kernel for it, given up,
 /// and in small mappings that come and go. It looks at all of them when it is asked.
-const BUSY: &str = r#"
+pub(crate) const BUSY: &str = r#"
 import hashlib, mmap, os, random
 page, count = mmap.PAGESIZE, 10240
 private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
@@ -44,7 +44,7 @@ while True:
 "#;
 
 /// A parent and two children with 16 MiB in common; each writes pages of its own without end, and looks at all when it is asked.
-const FAMILY: &str = r#"
+pub(crate) const FAMILY: &str = r#"
 import hashlib, mmap, os, random
 page, count = mmap.PAGESIZE, 4096
 memory = mmap.mmap(-1, count * page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -2,6 +2,7 @@
 //!
 //! One program, or more, of each of the first nine groups of resources; each checks itself at every turn, and says so.
 
+use crate::ahead;
 use crate::going_on::{FAMILY, HOLDS};
 use crate::memory::RING;
 use crate::segments::NAMESPACE;
@@ -131,6 +132,22 @@ fn criu_restores_what_we_checkpoint() {
         let said = tree.says().len();
         run_criu(&tree, "restore", &["--restore-detached"]);
         goes_on(what, &tree, said);
+    }
+}
+
+#[test]
+fn criu_restores_what_was_copied_ahead() {
+    need!(Root, Criu, Program("python3"));
+    apart!();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    for program in [ahead::BUSY, ahead::FAMILY] {
+        let mut tree = Tree::start(program);
+        tree.dump(After::Run).unwrap();
+        assert!(tree.images().join("parent").exists());
+        tree.end();
+        run_criu(&tree, "restore", &["--restore-detached"]);
+        tree.ends_when_asked();
+        tree.end();
     }
 }
 
