@@ -9,6 +9,7 @@ use plimsoll_bench::checkpoint::{self, Victim};
 use plimsoll_bench::parking::disk::used;
 use plimsoll_bench::sizes::sizes;
 use plimsoll_bench::timing::{Spread, print_machine};
+use plimsoll_sys::usage;
 use plimsoll_units::Bytes;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ enum Tool {
 #[derive(Default)]
 struct Row {
     running: Vec<Duration>,
+    /// Processor time of the same.
+    cpu: Vec<Duration>,
     still: Vec<Duration>,
     ended: Vec<Duration>,
     restored: Vec<Duration>,
@@ -51,9 +54,9 @@ fn main() -> Result<()> {
         "\nmedian (most) of {rounds}; asked: 4 MiB in a third of CRIU's time, 1 GiB still for half as long\n"
     );
     println!(
-        "| memory | where | tool | checkpoint, runs on | stood still | checkpoint, ends | restore | written |"
+        "| memory | where | tool | checkpoint, runs on | stood still | processor time | checkpoint, ends | restore | written |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for size in sizes("4M,256M,1G")? {
         for (place, name) in [("/dev/shm", "tmpfs"), ("/var/tmp", "disk")] {
             for tool in &tools {
@@ -73,24 +76,26 @@ fn main() -> Result<()> {
 fn round(tool: &Tool, dir: &Path, size: Bytes, mut row: Row) -> Result<Row> {
     let victim = Victim::start(dir, size)?;
     let first = dir.join("first");
-    row.running
-        .push(timed(tool, &first, tool.dump(&victim, &first, true))?);
+    let (took, cpu) = timed(tool, &first, tool.dump(&victim, &first, true))?;
+    row.running.push(took);
+    row.cpu.push(cpu);
     std::thread::sleep(Duration::from_millis(20)); // for the pulse
     row.still.push(victim.longest()?);
     row.written = used(&first)?;
     fs::remove_dir_all(&first)?;
     let second = dir.join("second");
     row.ended
-        .push(timed(tool, &second, tool.dump(&victim, &second, false))?);
+        .push(timed(tool, &second, tool.dump(&victim, &second, false))?.0);
     victim.reap()?;
     row.restored
-        .push(timed(tool, &second, tool.restore(&second))?);
+        .push(timed(tool, &second, tool.restore(&second))?.0);
     victim.check()?;
     fs::remove_dir_all(&second)?;
     Ok(row)
 }
 
-fn timed(tool: &Tool, images: &Path, mut command: Command) -> Result<Duration> {
+/// How long a command takes, and how much processor time.
+fn timed(tool: &Tool, images: &Path, mut command: Command) -> Result<(Duration, Duration)> {
     if matches!(tool, Tool::Criu(_)) && !images.exists() {
         fs::create_dir(images)?;
     }
@@ -99,10 +104,11 @@ fn timed(tool: &Tool, images: &Path, mut command: Command) -> Result<Duration> {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let begun = Instant::now();
-    let status = command.status().context("starting the tool")?;
+    let child = command.spawn().context("starting the tool")?;
+    let usage = usage::wait(child.id())?;
     let took = begun.elapsed();
-    ensure!(status.success(), "{} failed: {command:?}", tool.name());
-    Ok(took)
+    ensure!(usage.succeeded, "{} failed: {command:?}", tool.name());
+    Ok((took, usage.cpu))
 }
 
 impl Tool {
@@ -172,10 +178,11 @@ fn print(tool: &Tool, place: &str, size: Bytes, row: Row) {
         })
     };
     println!(
-        "| {size} | {place} | {} | {} | {} | {} | {} | {} |",
+        "| {size} | {place} | {} | {} | {} | {} | {} | {} | {} |",
         tool.name(),
         told(row.running),
         told(row.still),
+        told(row.cpu),
         told(row.ended),
         told(row.restored),
         row.written

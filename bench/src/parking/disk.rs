@@ -96,11 +96,15 @@ impl Drop for Disk {
     }
 }
 
-/// Bytes of disk that all files of a directory take.
+/// Bytes of disk that all files of a directory take, and of the directories in it.
 pub fn used(dir: &Path) -> Result<Bytes> {
     let mut sum = Bytes::ZERO;
     for entry in fs::read_dir(dir)? {
-        sum += Bytes(entry?.metadata()?.blocks() * 512);
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sum += used(&entry.path())?;
+        }
+        sum += Bytes(entry.metadata()?.blocks() * 512);
     }
     Ok(sum)
 }

@@ -10,6 +10,7 @@ use plimsoll_image::packed::Codec;
 use plimsoll_image::verify::verify;
 use plimsoll_testkit::{apart, need};
 use std::path::Path;
+use std::time::Instant;
 
 /// 40 MiB in pages of which each knows what it should hold, changed without end: by the process, by the kernel for it, given up,
 /// and in small mappings that come and go. It looks at all of them when it is asked.
@@ -104,11 +105,41 @@ fn killed_at_every_step_it_leaves_the_tree_running() {
         assert!(!actor.wait().unwrap().success(), "{step} was not reached");
         assert!(!tree.images().exists(), "{step}");
         is_not_watched(tree.pid, step);
+        holds_none(tree.pid, step);
         tree.ends_when_asked();
     }
     tree.dump(After::End).unwrap();
     tree.restore().unwrap();
     tree.ends_when_asked();
+}
+
+/// At instants spread over the time that a whole checkpoint takes, `PLIMSOLL_KILLS` of them. An idle descriptor may stay in the
+/// process (a known fault), but nothing is watched by it.
+#[test]
+#[ignore = "runs for as long as it is told to"]
+fn killed_at_any_instant_it_leaves_the_tree_running() {
+    need!(Root, Program("python3"));
+    apart!();
+    let kills: u32 = std::env::var("PLIMSOLL_KILLS").unwrap().parse().unwrap();
+    let tree = Tree::start(BUSY);
+    let begun = Instant::now();
+    let mut whole = start("dump-running", tree.pid, &tree.images(), "");
+    assert!(whole.wait().unwrap().success());
+    let takes = begun.elapsed();
+    for kill in 0..kills {
+        let _ = std::fs::remove_dir_all(tree.images());
+        let mut actor = start("dump-running", tree.pid, &tree.images(), "");
+        std::thread::sleep(takes * kill / kills);
+        actor.kill().unwrap();
+        actor.wait().unwrap();
+        let when = format!("kill {kill} of {kills} in {takes:?}");
+        if tree.images().exists() {
+            let report = verify(&OnDisk::new(tree.images())).unwrap();
+            assert_eq!(report.faults(), 0, "{when}: {report:?}");
+        }
+        is_not_watched(tree.pid, &when);
+        tree.ends_when_asked();
+    }
 }
 
 /// Checkpointed while it runs on, and restored twice: from pages as CRIU reads them, and packed. The images take at most so much.
@@ -120,6 +151,7 @@ fn runs_on_and_comes_back(script: &str, most_bytes: u64) {
     assert!(allocated(&ahead) > 12 << 20, "little was copied ahead");
     assert!(allocated(&images) < most_bytes, "{}", allocated(&images));
     is_not_watched(tree.pid, "done");
+    holds_none(tree.pid, "done");
     tree.ends_when_asked();
     tree.end();
     let report = verify(&OnDisk::new(&images)).unwrap();
@@ -133,14 +165,16 @@ fn runs_on_and_comes_back(script: &str, most_bytes: u64) {
     }
 }
 
-/// None of its memory is protected by a userfaultfd, and it holds none.
+/// None of its memory is protected by a userfaultfd.
 fn is_not_watched(pid: u32, when: &str) {
     let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
-    let flags = smaps.lines().filter(|line| line.starts_with("VmFlags:"));
-    assert!(
-        flags.clone().count() > 0 && !flags.into_iter().any(|line| line.contains(" uw")),
-        "{when}"
-    );
+    let mut flags = smaps.lines().filter(|line| line.starts_with("VmFlags:"));
+    assert!(flags.clone().count() > 0, "{when}");
+    assert!(!flags.any(|line| line.contains(" uw")), "{when}");
+}
+
+/// It holds no userfaultfd.
+fn holds_none(pid: u32, when: &str) {
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
         let link = std::fs::read_link(entry.unwrap().path()).unwrap_or_default();
         assert_ne!(link.as_os_str(), "anon_inode:[userfaultfd]", "{when}");
