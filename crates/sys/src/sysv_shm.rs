@@ -1,7 +1,7 @@
 //! System V shared memory: `shmget(2)`, `shmop(2)`, `shmctl(2)`.
 //!
 //! # Safety
-//! A segment is attached only inside [`Segment::fill`] and [`file`], at an address that the kernel chooses, and detached before
+//! A segment is attached only inside [`Segment::fill`] and [`file()`], at an address that the kernel chooses, and detached before
 //! they return; no reference to its memory gets out. Other calls get numbers, or one `shmid_ds` that lives through them.
 #![allow(unsafe_code)]
 
