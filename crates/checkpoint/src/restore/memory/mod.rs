@@ -1,4 +1,4 @@
-//! Memory: mappings made at their addresses ([`mapping`]), pages written into them ([`pages`], [`write`]), protection as it was.
+//! Memory: mappings made at their addresses ([`mapping`]), pages written into them ([`pages`], [`mod@write`]), protection as it was.
 
 mod mapping;
 mod pages;
