@@ -14,6 +14,9 @@ const WRITTEN_A_SECOND: u64 = 150 << 20;
 /// For how many seconds a workload that grows is reckoned to go on.
 const GROWS_ON_S: u64 = 10;
 
+/// Who has used no processor for so long does not grow, whatever it got before.
+const STILL_MS: u64 = 2000;
+
 /// What leaves by parking, in hundredths: stacks, files and what is locked stay.
 const PARKED_PERCENT: u64 = 90;
 
@@ -45,7 +48,8 @@ impl Scene<'_> {
 
     fn is_grower(&self, known: &Known) -> bool {
         let total = self.host.total_bytes.get();
-        known.growth.get() >= total / 200 || known.grown().get() >= total / 20
+        let at_work = known.idle_ms(self.at_ms) < STILL_MS;
+        known.growth.get() >= total / 200 || (at_work && known.grown().get() >= total / 20)
     }
 
     /// How a workload stands for a rung.

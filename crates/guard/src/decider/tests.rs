@@ -250,12 +250,24 @@ fn a_hog_that_has_just_appeared_is_frozen() {
     let mut world = World::new(1024, vec![workload("/db", 700)]);
     world.workloads[0].busy = true;
     world.run(8);
-    let mut hog = hog("/hog", 0);
-    hog.shown.anon_bytes = Bytes(300 * MIB);
-    world.workloads.push(hog);
+    let mut new = hog("/hog", 0);
+    new.shown.anon_bytes = Bytes(300 * MIB);
+    world.workloads.push(new);
     world.run(1);
     let first = world.told().first().cloned();
     assert_eq!(first, Some(("/hog".to_owned(), Deed::Rung(Rung::Freeze))));
+
+    let mut world = World::new(1024, vec![workload("/db", 700)]);
+    world.run(8);
+    world.workloads.push(workload("/agent", 100)); // it is new, and does nothing
+    world.run(3);
+    world.workloads.push(hog("/build", 400));
+    world.run(3);
+    let frozen = world.did(Rung::Freeze);
+    assert!(
+        !frozen.is_empty() && frozen.iter().all(|name| name == "/build"),
+        "{frozen:?}"
+    );
 }
 
 #[test]
