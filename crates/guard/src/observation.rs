@@ -52,6 +52,14 @@ pub struct Host {
     pub oom_kills: u64,
 }
 
+impl Host {
+    /// Whether more than a tenth of swap is free, where there is any.
+    #[must_use]
+    pub const fn swap_is_left(&self) -> bool {
+        self.swap_free_bytes.get() > self.swap_total_bytes.get() / 10
+    }
+}
+
 /// What can be acted on as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

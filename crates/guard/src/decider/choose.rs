@@ -2,7 +2,7 @@
 
 use super::act::{Act, PassedOver, RUNNERS_UP, Reason, RunnerUp, Score, Whom, WhyNot};
 use super::known::Known;
-use super::level::Level;
+use super::level::{Level, Sign};
 use super::rungs::Scene;
 use super::{State, is_slow};
 use crate::config::Rung;
@@ -67,6 +67,10 @@ pub(super) fn down(
         return None;
     }
     if state.course.dire_for_ms(scene.at_ms) < LOSS_AFTER_MS {
+        return None;
+    }
+    // What goes fast goes to swap next: nobody is to be lost for that alone.
+    if reason.sign == Sign::SoonUsedUp && scene.host.swap_is_left() {
         return None;
     }
     let harsh = Scene {

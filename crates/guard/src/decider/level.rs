@@ -115,7 +115,6 @@ pub(super) fn judge(policy: &Policy, host: &Host, rates: &Rates, marks: &Marks) 
     let available = host.available_bytes;
     let low = available < marks.low_bytes;
     let scarce = available < marks.low_bytes + marks.low_bytes;
-    let swap_is_left = host.swap_free_bytes.get() > host.swap_total_bytes.get() / 10;
     let thrash = pressure.thrash.of(host.total_bytes);
     let thrashing = rates.swapped_round_bytes >= thrash || rates.refaulted_bytes >= thrash;
     let stalls = |permille: u64, percent: u8| permille >= u64::from(percent).saturating_mul(10);
@@ -125,7 +124,7 @@ pub(super) fn judge(policy: &Policy, host: &Host, rates: &Rates, marks: &Marks) 
     let soon = |parts: u64| left_ms < pressure.exhaustion.0.checked_div(parts).unwrap_or(0);
     let table = [
         (
-            available < marks.floor_bytes && !swap_is_left,
+            available < marks.floor_bytes && !host.swap_is_left(),
             Level::Dire,
             Sign::AvailableIsBelowTheFloor,
         ),

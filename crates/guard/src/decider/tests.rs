@@ -301,6 +301,18 @@ fn with_swap_what_is_idle_is_paged_out_before_anything_is_parked() {
     assert!(world.did(Rung::Kill).is_empty());
 }
 
+/// As it was in a guest with swap: every other daemon let this build live.
+#[test]
+fn nobody_is_ended_for_a_fast_start_where_swap_is_left() {
+    let mut world = World::new(1024, vec![workload("/db", 600), hog("/build", 120)]);
+    let text = "[[workload]]\nmatch = \"*\"\nladder = [\"stop\", \"kill\"]\n";
+    world.policy = Policy::parse(text).unwrap();
+    world.swap = 1024 * MIB;
+    world.workloads[1].up_to = 340 * MIB;
+    world.run(20);
+    assert!(world.acts.is_empty(), "{:?}", world.told());
+}
+
 #[test]
 fn it_kills_the_hog_when_nothing_else_can_be_done_and_nothing_before_that() {
     let mut world = World::new(1024, vec![workload("/db", 300), hog("/hog", 100)]);
