@@ -36,6 +36,7 @@ pub(crate) fn run(args: &args::Park) -> Result<(), Failure> {
         let mut progress = Progress::new("park", *pid, args.progress);
         let mut order = Order {
             only_asleep: false,
+            thaw: None,
             root: &root,
             runtime: &runtime,
             place: &place,

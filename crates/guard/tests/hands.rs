@@ -13,6 +13,7 @@ use plimsoll_park::runtime::Runtime;
 use plimsoll_park::store::Place;
 use plimsoll_proc::Root;
 use plimsoll_proc::mountinfo;
+use plimsoll_proc::process::stat::Stat;
 use plimsoll_testkit::{OwnGroup, apart, need};
 use plimsoll_units::Bytes;
 use std::ffi::OsStr;
@@ -129,6 +130,61 @@ fn a_group_that_is_another_by_now_is_left_alone() {
         "it has ended"
     );
     assert!(!is_asked_to_freeze(&group));
+}
+
+/// Processor time of a process, user and system, in clock ticks.
+fn ticks(pid: u32) -> u64 {
+    let text = std::fs::read(format!("/proc/{pid}/stat")).unwrap();
+    let stat = Stat::parse(&text).unwrap();
+    stat.utime + stat.stime
+}
+
+#[test]
+fn what_is_frozen_does_not_run_before_it_is_parked() {
+    need!(Root, CgroupV2, Userfaultfd);
+    let scratch = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(scratch.path().join("run/stopped")).unwrap();
+    let tools = tools(scratch.path());
+    let group = OwnGroup::v2("guard-hog").unwrap();
+    let hog = "x=$(head -c 8000000 /dev/zero | tr '\\0' x); while :; do :; done";
+    let mut hog = group.shell(hog).unwrap();
+    // It has its memory, and is at work.
+    while ticks(hog.id()) < 20 {
+        std::thread::yield_now();
+    }
+    let (freeze, path) = freezing(&group);
+    tools.perform(&freeze, &path).unwrap();
+    let stands = || frozen::state(&Group::open(unified().version, group.path()).unwrap());
+    while stands().unwrap() != Some(FreezerState::Frozen) {
+        std::thread::yield_now();
+    }
+    let before = ticks(hog.id());
+    let park = Task {
+        deed: Deed::Rung(Rung::Park),
+        ..freeze
+    };
+    let moved = tools.perform(&park, &path).unwrap();
+    assert!(moved > Bytes::from_mib(4), "{moved}");
+    let ran = ticks(hog.id()) - before;
+    assert!(ran <= 3, "it ran for {ran} ticks on its way out");
+    let noted = all(&scratch.path().join("run")).unwrap();
+    assert_eq!(noted.len(), 1);
+    assert_eq!(noted[0].0.standing, Standing::Parked);
+    tools
+        .perform(
+            &Task {
+                deed: Deed::Resume,
+                ..freeze
+            },
+            &path,
+        )
+        .unwrap();
+    let back = ticks(hog.id());
+    while ticks(hog.id()) == back {
+        std::thread::yield_now();
+    }
+    hog.kill().unwrap();
+    hog.wait().unwrap();
 }
 
 #[test]

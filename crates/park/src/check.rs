@@ -92,6 +92,13 @@ impl Examined {
             host,
         })
     }
+
+    /// That a control group is frozen is no obstacle: who asks has done it, and will thaw it.
+    pub(crate) fn will_be_thawed(&mut self) {
+        for holds in &mut self.processes {
+            holds.obstacles.retain(|one| *one != Obstacle::Frozen);
+        }
+    }
 }
 
 impl Host {

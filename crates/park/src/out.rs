@@ -62,6 +62,8 @@ pub struct Order<'o> {
     pub wake: WakeOn,
     /// Whether it is parked only if all of it sleeps, on something that can wake it.
     pub only_asleep: bool,
+    /// Where whoever asks has frozen its control group, this thaws that: as soon as the tree stands by our own means.
+    pub thaw: Option<&'o mut (dyn FnMut() + Send)>,
     /// Set by somebody who wants this to end: everything then goes back.
     pub interrupted: &'o AtomicBool,
     /// Told the bytes that have gone and all that could go, as it proceeds.
@@ -105,7 +107,10 @@ pub fn park(order: &mut Order<'_>) -> Result<Done, ParkError> {
 
 fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
     // What can be known beforehand is, before anything is stopped.
-    let examined = Examined::look(order.root, order.pid, order.extent)?;
+    let mut examined = Examined::look(order.root, order.pid, order.extent)?;
+    if order.thaw.is_some() {
+        examined.will_be_thawed();
+    }
     let report = Report::of(&examined, order.wanted, order.place);
     drop(examined);
     if !report.hindrances.is_empty() {
@@ -120,6 +125,9 @@ fn park_in(order: &mut Order<'_>, entry: &Entry) -> Result<Done, ParkError> {
         }
     };
     let (mut tree, waits) = stop(order)?;
+    if let Some(thaw) = &mut order.thaw {
+        thaw();
+    }
     fault_point("stopped");
     let mut plans = look(order.root, &tree, page_size)?;
     let (way, because) = choose(order, report.means, &tree, &plans)?;
@@ -181,8 +189,8 @@ fn page_size(root: &Root) -> Result<PageSize, ParkError> {
 /// is found at work, on a tick perhaps, all are let go and stopped again a little later.
 fn stop(order: &Order<'_>) -> Result<(StoppedTree, Waits), ParkError> {
     let mut attempts = match order.wake {
-        WakeOn::Input => ATTEMPTS,
-        WakeOn::Never => 1,
+        WakeOn::Input if order.thaw.is_none() => ATTEMPTS,
+        _ => 1,
     };
     loop {
         let before = wake::Before::look(order.root, order.pid, order.extent)?;

@@ -306,6 +306,7 @@ fn operate(verb: Verb, pid: u32, runtime: &Runtime, place: &Place) -> Result<(),
     let interrupted = AtomicBool::new(false);
     let mut order = Order {
         only_asleep: false,
+        thaw: None,
         root: &root,
         runtime,
         place,

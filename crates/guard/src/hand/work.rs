@@ -5,6 +5,7 @@ use crate::config::{Extent, Policy, Rung};
 use crate::observation::{Cause, Deed, Ended, Id, Standing};
 use crate::watch::{Stopped, mark, unmark};
 use plimsoll_cgroup::mount::{Hierarchy, Version};
+use plimsoll_cgroup::v1::FreezerState;
 use plimsoll_cgroup::write::v2::Settings;
 use plimsoll_cgroup::write::{ControlError, Group, frozen, kill};
 use plimsoll_park::known;
@@ -222,10 +223,8 @@ impl Tools {
         mark(self.run(), &note, path).map_err(WorkError::Note)?;
         let mut moved = Bytes::ZERO;
         let mut parked = Vec::new();
-        // Parking stands it still by its own means, which a freezer would be in the way of.
-        if let Id::Group(_) = task.id {
-            let _ = self.thaw(task, path); // it may not have been frozen
-        }
+        let is_frozen = self.is_frozen(task.id, path);
+        let mut thaw = || drop(self.thaw(task, path)); // what stays frozen, the parking finds out
         for pid in self.tops(task.id, path)? {
             let done = out::park(&mut Order {
                 root: &root,
@@ -238,6 +237,8 @@ impl Tools {
                 wake: WakeOn::Input,
                 // Idle is who waits for somebody, not who got no processor.
                 only_asleep: task.cause == Cause::Idle,
+                // Let go before it stands, one that grows would take what is left.
+                thaw: is_frozen.then_some(&mut thaw),
                 interrupted: &AtomicBool::new(false),
                 progress: &mut |_, _| {},
             });
@@ -265,6 +266,17 @@ impl Tools {
                 Ok(moved)
             }
         }
+    }
+
+    /// Whether its group is frozen; a process has none of its own.
+    fn is_frozen(&self, id: Id, path: &OsStr) -> bool {
+        let state = self
+            .group(id, path)
+            .and_then(|group| Ok(frozen::state(&group)?));
+        matches!(
+            state,
+            Ok(Some(FreezerState::Frozen | FreezerState::Freezing))
+        )
     }
 
     fn bring_back(&self, note: &Stopped, parked: &[u32]) -> Result<(), WorkError> {
