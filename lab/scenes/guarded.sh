@@ -45,6 +45,7 @@ for n in $(seq "$agents"); do
     [ "$word" = ready ] || exit 1
 done
 sleep 6 # they are idle by now
+date -s "@$(($(date +%s) - 86400))" > /dev/null # a step of the clock, which nobody should decide by
 
 free -m | sed -n 2p
 kills=$(sed -n 's/^oom_kill //p' /proc/vmstat)

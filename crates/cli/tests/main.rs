@@ -14,6 +14,7 @@ mod checkpointed;
 mod explained;
 mod explained_guests;
 mod guarded;
+mod guarded_guests;
 mod guests;
 mod healthy;
 mod held;
