@@ -30,9 +30,10 @@ held() {
 }
 
 plimsoll capture /tmp/here/captured > /dev/null
+sleep 1.1 # a look is later than another from the next second on
 held objects idle-sockets 1 --since /tmp/here/captured
 held nameless packet-ring 3
-held family family 1
+held family relatives 1
 held shards shards 8
 awk '/DMA32|Normal/ { size = 4096; for (i = 5; i <= NF; i++) { sum += $i * size; size *= 2 } } END { printf "%d\n", sum }' \
     /out/shards.buddyinfo > /out/shards.held

@@ -192,7 +192,7 @@ impl Drop for Family {
 }
 
 /// 96 MiB that nine processes have in common since a fork: in RSS it is 864 MiB.
-pub(crate) fn family(part: Part) -> io::Result<Box<dyn Held>> {
+pub(crate) fn relatives(part: Part) -> io::Result<Box<dyn Held>> {
     let inherited = vec![FILL; 96 * MIB];
     let sleeps = || loop {
         std::thread::park();

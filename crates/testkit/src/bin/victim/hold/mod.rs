@@ -45,7 +45,7 @@ const KINDS: &[(&str, Take)] = &[
     ("tmpfs", memory::tmpfs),
     ("negative-dentries", kernel::negative_dentries),
     ("anon", memory::anon),
-    ("family", memory::family),
+    ("relatives", memory::relatives),
     ("idle-threads", kernel::idle_threads),
     ("bpf-array", kernel::bpf_array),
     ("secretmem", memory::secretmem),
