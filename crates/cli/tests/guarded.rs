@@ -93,11 +93,13 @@ impl Scene {
         notes.is_ok_and(|mut notes| notes.next().is_some())
     }
 
+    /// Whether it is out and stays so: neither on its way nor coming back.
     fn is_parked(&self) -> bool {
         let told = json(&["parked", "--json"]);
         let pid = self.agent.pid().as_raw_nonzero().get();
         let trees = told["trees"].as_array().unwrap();
-        trees.iter().any(|tree| tree["pid"] == pid)
+        let is_it = |tree: &Value| tree["pid"] == pid && tree["state"] == "parked";
+        trees.iter().any(is_it)
     }
 
     fn log(&self) -> String {
@@ -145,7 +147,8 @@ fn who_is_idle_is_parked_and_wakes_on_input_and_the_log_says_why() {
         until(|| scene.is_out());
         assert_eq!(scene.agent.ask("check").unwrap(), "whole");
     }
-    until(|| scene.is_out());
+    // What the guard saw last may be of before the answer.
+    until(|| scene.is_parked() && scene.is_out());
     guard.end();
     assert!(scene.is_parked(), "its end is no reason to wake anybody");
     assert_eq!(scene.agent.ask("check").unwrap(), "whole");
