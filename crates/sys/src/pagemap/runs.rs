@@ -101,8 +101,11 @@ impl Pagemap {
         }
     }
 
-    /// All regions that a scan finds.
-    fn each_region(
+    /// All regions that a scan finds, in order.
+    ///
+    /// # Errors
+    /// As [`Pagemap::scan`].
+    pub fn each_region(
         &self,
         span: Span,
         scan: &Scan,

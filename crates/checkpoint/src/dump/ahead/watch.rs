@@ -15,7 +15,7 @@ use plimsoll_surgery::operate::Operation;
 use plimsoll_surgery::stop::StoppedProcess;
 use plimsoll_surgery::tree::ProcessName;
 use plimsoll_sys::Span;
-use plimsoll_sys::pagemap::{Categories, Pagemap, Region, Scan, ScanFlags};
+use plimsoll_sys::pagemap::{Categories, Pagemap, Scan, ScanFlags};
 use plimsoll_sys::remote::Syscall;
 use plimsoll_sys::uffd::{CreateFlags, Features, Modes, Uffd};
 use plimsoll_units::PageSize;
@@ -23,9 +23,6 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::io;
-
-/// Regions taken at a time: 12 KiB of stack.
-const ROOM: usize = 512;
 
 /// The name of the mapping that `io_setup(2)` makes.
 const AIO_RING: &[u8] = b"/[aio]";
@@ -108,9 +105,9 @@ impl Watched {
         let mut found = Vec::new();
         for span in &self.spans {
             // What the kernel doesn't tell is copied again.
-            let _ = each(&self.pagemap, *span, &wanted, |region| {
-                found.push(region.span())
-            });
+            let _ = self
+                .pagemap
+                .each_region(*span, &wanted, |region| found.push(region.span()));
         }
         Span::joined(found)
     }
@@ -142,30 +139,11 @@ fn protect(pagemap: &Pagemap, span: Span) -> Result<(), Errno> {
             flags: ScanFlags::WP_MATCHING | ScanFlags::CHECK_WPASYNC,
             ..Scan::default()
         };
-        each(pagemap, span, &wanted, |_| {})
+        pagemap.each_region(span, &wanted, |_| {})
     };
     let not = Categories::FILE | Categories::PFNZERO;
     match protect(not | Categories::GUARD) {
         Err(Errno::INVAL) => protect(not),
         done => done,
     }
-}
-
-fn each(
-    pagemap: &Pagemap,
-    span: Span,
-    scan: &Scan,
-    mut each: impl FnMut(&Region),
-) -> Result<(), Errno> {
-    let mut regions = [Region::EMPTY; ROOM];
-    let mut rest = span;
-    while !rest.is_empty() {
-        let scanned = pagemap.scan(rest, scan, &mut regions)?;
-        regions.iter().take(scanned.regions).for_each(&mut each);
-        if scanned.walk_end <= rest.start {
-            break; // no progress: cannot happen, must not loop
-        }
-        rest.start = scanned.walk_end;
-    }
-    Ok(())
 }
