@@ -2,7 +2,7 @@
 //! when the tree stood, and nothing of the watch stays behind.
 
 use crate::killed::start;
-use crate::tree::{Tree, restore};
+use crate::tree::{PATIENCE, Tree, restore};
 use plimsoll_checkpoint::After;
 use plimsoll_image::convert::{Form, convert};
 use plimsoll_image::directory::OnDisk;
@@ -10,7 +10,7 @@ use plimsoll_image::packed::Codec;
 use plimsoll_image::verify::verify;
 use plimsoll_testkit::{apart, need};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// 40 MiB in pages of which each knows what it should hold, changed without end: by the process, by the kernel for it, given up,
 /// and in small mappings that come and go. It looks at all of them when it is asked.
@@ -71,8 +71,9 @@ while who == 0 or os.getppid() == parent:
 "#;
 
 /// Steps of a checkpoint of a tree that runs on, in order.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     "begun",
+    "made",
     "watched",
     "ahead",
     "stopped",
@@ -106,6 +107,7 @@ fn killed_at_every_step_it_leaves_the_tree_running() {
         assert!(!tree.images().exists(), "{step}");
         is_not_watched(tree.pid, step);
         holds_none(tree.pid, step);
+        is_alone(tree.pid, step);
         tree.ends_when_asked();
     }
     tree.dump(After::End).unwrap();
@@ -113,8 +115,7 @@ fn killed_at_every_step_it_leaves_the_tree_running() {
     tree.ends_when_asked();
 }
 
-/// At instants spread over the time that a whole checkpoint takes, `PLIMSOLL_KILLS` of them. An idle descriptor may stay in the
-/// process (a known fault), but nothing is watched by it.
+/// At instants spread over the time that a whole checkpoint takes, `PLIMSOLL_KILLS` of them.
 #[test]
 #[ignore = "runs for as long as it is told to"]
 fn killed_at_any_instant_it_leaves_the_tree_running() {
@@ -138,6 +139,8 @@ fn killed_at_any_instant_it_leaves_the_tree_running() {
             assert_eq!(report.faults(), 0, "{when}: {report:?}");
         }
         is_not_watched(tree.pid, &when);
+        holds_none(tree.pid, &when);
+        is_alone(tree.pid, &when);
         tree.ends_when_asked();
     }
 }
@@ -178,6 +181,19 @@ fn holds_none(pid: u32, when: &str) {
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
         let link = std::fs::read_link(entry.unwrap().path()).unwrap_or_default();
         assert_ne!(link.as_os_str(), "anon_inode:[userfaultfd]", "{when}");
+    }
+}
+
+/// No thread of ours stays in it.
+fn is_alone(pid: u32, when: &str) {
+    let begun = Instant::now();
+    while std::fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .count()
+        > 1
+    {
+        assert!(begun.elapsed() < PATIENCE, "{when}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

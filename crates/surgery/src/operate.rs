@@ -6,6 +6,8 @@
 //! that, made by a first call and unmapped by the last; or, where many threads are to execute calls, one that the leader
 //! makes for all of them ([`Ground::lend`]).
 
+mod aside;
+
 use crate::stop::StoppedProcess;
 use plimsoll_proc::process::maps::{self, Perms};
 use plimsoll_proc::process::status::{self, Status};
@@ -63,6 +65,7 @@ pub struct Operation<'p> {
     /// Where its thread stood in the list of threads.
     place: usize,
     calls: Option<Calls>,
+    site: Site,
     /// Of our own making in the target: arguments from its beginning, the frame at its end.
     scratch: Option<Span>,
     /// It was there before, and stays.
@@ -107,6 +110,7 @@ impl<'p> Operation<'p> {
             process,
             place,
             calls: None,
+            site: ground.site,
             scratch: ground.lent,
             lent: ground.lent.is_some(),
         };
@@ -207,14 +211,23 @@ impl<'p> Operation<'p> {
         if let Some(span) = self.scratch {
             return Ok(span);
         }
+        let span = self.map_scratch()?;
+        self.scratch = Some(span);
+        Ok(span)
+    }
+
+    fn map_scratch(&mut self) -> Result<Span, OperateError> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let word = |flags: i32| u64::from(flags.unsigned_abs());
         let args = [0, SCRATCH_BYTES, word(protection), word(flags), u64::MAX, 0];
         let at = self.call("map scratch memory", Syscall::new(libc::SYS_mmap, args))?;
-        let span = Span::new(at, SCRATCH_BYTES);
-        self.scratch = Some(span);
-        Ok(span)
+        Ok(Span::new(at, SCRATCH_BYTES))
+    }
+
+    fn unmap(&mut self, span: Span) -> Result<(), OperateError> {
+        let unmap = Syscall::new(libc::SYS_munmap, [span.start, span.len()]);
+        self.call("unmap scratch memory", unmap).map(drop)
     }
 
     /// Enlists a thread with the best net there is.
@@ -259,7 +272,7 @@ impl Drop for Operation<'_> {
     fn drop(&mut self) {
         if let Some(span) = self.scratch.take().filter(|_| !self.lent) {
             // The frame of the last call may lie in it: that call returns by registers that we set, not by it.
-            let _ = self.try_call(Syscall::new(libc::SYS_munmap, [span.start, span.len()]));
+            let _ = self.unmap(span);
         }
         if let Ok(thread) = self.lay_down() {
             let _ = thread.set_options(crate::stop::OPTIONS); // filters awake again

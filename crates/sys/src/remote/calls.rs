@@ -42,6 +42,8 @@ pub struct Calls {
     /// What a call starts from: the own registers, or ones that lead home.
     injected: Registers,
     written: Option<Written>,
+    /// Who was made by the last call, as our pid namespace numbers it.
+    born: Option<Pid>,
 }
 
 /// What lay where the frame was written.
@@ -53,7 +55,7 @@ struct Written {
 
 /// How long one step of a call may take: what is asked of a target takes milliseconds, unless its disk, or the file
 /// system that its memory comes from, does not answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a call that signals interrupt is tried again.
 const TRIES: u32 = 100;
 /// `ERESTARTSYS` and what follows: the kernel's own errors for an interrupted call.
@@ -75,6 +77,7 @@ impl Calls {
                 mask: ready.mask,
                 injected: ready.injected,
                 written: ready.written,
+                born: None,
             }),
             Err(why) => Err(Refused { thread, why }),
         }
@@ -115,6 +118,18 @@ impl Calls {
         })
     }
 
+    /// The stopped thread, and its own registers.
+    pub(super) fn standing(&self) -> Result<(&Stopped, &Registers), Error> {
+        let thread = self.thread.as_ref();
+        let thread = thread.ok_or(Error::Died { tid: self.tid })?;
+        Ok((thread, &self.own))
+    }
+
+    /// Who was made by a call since this was asked last, as our pid namespace numbers it.
+    pub(super) fn take_born(&mut self) -> Option<Pid> {
+        self.born.take()
+    }
+
     /// Gives the stopped thread back, with all as it was.
     ///
     /// # Errors
@@ -132,7 +147,7 @@ impl Calls {
         let outcome = thread
             .set_signal_mask(SignalMask::ALL)
             .map_err(Error::from)
-            .and_then(|()| execute(thread, call));
+            .and_then(|()| execute(thread, call, &mut self.born));
         let (thread, result) = outcome?;
         thread.set_signal_mask(self.mask)?;
         thread.set_registers(&self.own)?;
@@ -155,7 +170,14 @@ impl Drop for Calls {
 }
 
 /// Runs a thread with the registers set through one system call and back into a stop of the kind it came from.
-fn execute(thread: Stopped, call: Syscall) -> Result<(Stopped, Result<u64, Error>), Error> {
+fn execute(
+    thread: Stopped,
+    call: Syscall,
+    born: &mut Option<Pid>,
+) -> Result<(Stopped, Result<u64, Error>), Error> {
+    let mut run_until = |thread, wanted: fn(Event) -> bool, resume: fn(Stopped) -> Resumed| {
+        run_until(thread, wanted, resume, |child| *born = Some(child))
+    };
     let thread = run_until(thread, Event::is_syscall, Stopped::resume_to_syscall)?;
     let result = match thread.syscall_info()? {
         SyscallInfo::Entry { number, .. } if number == call.number => Ok(()),
@@ -170,12 +192,16 @@ fn execute(thread: Stopped, call: Syscall) -> Result<(Stopped, Result<u64, Error
     Ok((thread, result))
 }
 
+/// A thread that was resumed.
+type Resumed = Result<crate::ptrace::Running, crate::ptrace::Error>;
+
 /// Resumes a thread until it stops as wanted. Other stops (SIGSTOP, which no mask holds back; the group stop that
-/// follows) are passed on as they come.
-fn run_until(
+/// follows) are passed on as they come, and who is `born` meanwhile is told of.
+pub(super) fn run_until(
     mut thread: Stopped,
     wanted: impl Fn(Event) -> bool,
-    resume: impl Fn(Stopped) -> Result<crate::ptrace::Running, crate::ptrace::Error>,
+    resume: impl Fn(Stopped) -> Resumed,
+    mut born: impl FnMut(Pid),
 ) -> Result<Stopped, Error> {
     let tid = thread.tid();
     loop {
@@ -185,7 +211,10 @@ fn run_until(
         };
         thread = match running.wait_for(PATIENCE)? {
             Ok(Wait::Stopped(thread)) if wanted(thread.event()) => return Ok(thread),
-            Ok(Wait::Stopped(thread)) => thread,
+            Ok(Wait::Stopped(thread)) => {
+                thread.child().map(&mut born);
+                thread
+            }
             Ok(Wait::Exited(_)) => return Err(Error::Died { tid }),
             // Let go of, it finishes the call and goes the way home by itself.
             Err(WaitTimeout(_)) => {

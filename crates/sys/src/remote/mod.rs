@@ -17,11 +17,13 @@
 //! are killed at, the call is done once or not at all, and the thread goes on. [`Calls::survives_us`] says
 //! whether that net is up; without it the window is one call, 10 to 50 us.
 
+mod aside;
 mod calls;
 mod frame;
 mod rseq;
 mod site;
 
+pub use aside::Aside;
 pub use calls::{Calls, Refused, Room};
 pub use site::{Site, Syscall};
 

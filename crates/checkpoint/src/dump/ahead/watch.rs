@@ -1,13 +1,14 @@
 //! A process whose writes are noted by the kernel, and by nobody else: asynchronous write protection of userfaultfd, asked for
 //! by `PAGEMAP_SCAN` (Linux 6.7, `Documentation/admin-guide/mm/pagemap.rst`).
 //!
-//! A write to a protected page takes the protection off, in the kernel, and goes on. The descriptor is ours alone (the process
-//! makes it, we take it and close it there), and the kernel takes all protection off when the last one is closed: when this is
+//! A write to a protected page takes the protection off, in the kernel, and goes on. The descriptor is ours alone
+//! ([`descriptor`]), and the kernel takes all protection off when the last one is closed: when this is
 //! dropped, or when we are killed.
 //!
 //! Only private anonymous memory is watched. Elsewhere the kernel puts marks in the place of pages that were given up, which look
 //! like pages in swap that nobody has written.
 
+use crate::fault_point::fault_point;
 use plimsoll_proc::Root;
 use plimsoll_proc::process::map_name::MapName;
 use plimsoll_proc::process::maps;
@@ -19,13 +20,15 @@ use plimsoll_sys::pagemap::{Categories, Pagemap, Scan, ScanFlags};
 use plimsoll_sys::remote::Syscall;
 use plimsoll_sys::uffd::{CreateFlags, Features, Modes, Uffd};
 use plimsoll_units::PageSize;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::io;
 
 /// The name of the mapping that `io_setup(2)` makes.
 const AIO_RING: &[u8] = b"/[aio]";
+/// Of a thread, whichever it is (`pidfd_open(2)`).
+const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::PIDFD_THREAD);
 
 /// A process that is watched as long as this lives.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ impl Watched {
     ) -> io::Result<Self> {
         let name = process.name;
         let pid = name.pid().ok_or(Errno::SRCH)?;
-        let fd = descriptor(root, process, pid)?;
+        let fd = descriptor(root, process)?;
         let uffd = Uffd::handshake(fd, Features::WP_ASYNC).map_err(|refused| refused.errno)?;
         let maps = root.read(format!("proc/{}/maps", name.pid));
         let maps = maps.map_err(io::Error::other)?;
@@ -113,20 +116,20 @@ impl Watched {
     }
 }
 
-/// A userfaultfd of a process that stands, as our own.
-fn descriptor(root: &Root, process: &mut StoppedProcess, pid: Pid) -> io::Result<OwnedFd> {
+/// A userfaultfd for the memory of a process that stands, as our own. It is made by a thread with descriptors of its own, so that
+/// whatever becomes of us the process never has it. A descriptor of a thread can be taken since Linux 6.9 (`PIDFD_THREAD`).
+fn descriptor(root: &Root, process: &mut StoppedProcess) -> io::Result<OwnedFd> {
     let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK | CreateFlags::USER_MODE_ONLY;
+    let make = Syscall::new(libc::SYS_userfaultfd, [u64::from(flags.bits())]);
     let mut operation = Operation::begin(root, process).map_err(io::Error::other)?;
-    let mut call = |number, argument: u64| {
-        let made = operation.try_call(Syscall::new(number, [argument]));
-        made.map_err(io::Error::other)
-    };
-    let number = call(libc::SYS_userfaultfd, u64::from(flags.bits()))??;
-    let theirs = i32::try_from(number).map_err(|_| Errno::BADF)?;
-    let taken = pidfd_open(pid, PidfdFlags::empty())
-        .and_then(|pidfd| pidfd_getfd(pidfd.as_fd(), theirs, PidfdGetfdFlags::empty()));
-    call(libc::SYS_close, number)??;
-    Ok(taken?)
+    let taken = operation.aside(|thread| {
+        let number = thread.call(make).map_err(io::Error::other)??;
+        fault_point("made");
+        let theirs = i32::try_from(number).map_err(|_| Errno::BADF)?;
+        let pidfd = pidfd_open(thread.tid(), PIDFD_THREAD)?;
+        Ok(pidfd_getfd(pidfd, theirs, PidfdGetfdFlags::empty())?)
+    });
+    taken.map_err(io::Error::other)?
 }
 
 /// Protects every page of a range that is the process's own. Guard pages (Linux 6.15) are none, and are no category before.
