@@ -312,7 +312,7 @@ pub const RESOURCES: &[Resource] = &[
     },
     Resource {
         name: "System V IPC",
-        taken: "of an IPC namespace of the tree's own: shared memory, attached or not, semaphores with their values, message queues with their messages, limits; all with numbers, keys and owners. Of this command's own IPC namespace: shared memory that is attached; semaphores and message queues stay where they are",
+        taken: "of an IPC namespace of the tree's own: shared memory, attached or not, semaphores with their values, message queues with their messages, limits; all with numbers, keys, owners and creators. Of this command's own IPC namespace: shared memory that is attached; semaphores and message queues stay where they are",
         criu: "only in an IPC namespace of the tree's own; what a process has to undo on semaphores is lost",
         refusals: &[
             &SEGMENT_PART,
@@ -341,7 +341,7 @@ pub const RESOURCES: &[Resource] = &[
     },
     Resource {
         name: "other namespaces",
-        taken: "nothing: the tree is in those of this command, and restored into those of the restorer",
+        taken: "nothing: the tree is in those of this command, and restored into those of the restorer; images that CRIU made of a tree with others are refused before anything is made",
         criu: "all kinds",
         refusals: &[&NAMESPACE],
     },

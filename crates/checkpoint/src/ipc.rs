@@ -4,6 +4,8 @@
 //! where it has one of its own, all of that goes with the tree, and all of it is taken along.
 
 use crate::error::Error;
+use plimsoll_image::proto::IpcDescEntry;
+use plimsoll_sys::sysv::Permissions;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -49,6 +51,19 @@ fn namespace(who: &str) -> Result<OwnedFd, Error> {
 fn go(to: &OwnedFd) -> rustix::io::Result<()> {
     let kind = LinkNameSpaceType::InterProcessCommunication;
     move_into_link_name_space(to.as_fd(), Some(kind))
+}
+
+/// What the images say of an object of any kind.
+pub(crate) fn described(id: i32, permissions: Permissions) -> IpcDescEntry {
+    IpcDescEntry {
+        key: permissions.key.cast_unsigned(),
+        uid: permissions.uid,
+        gid: permissions.gid,
+        cuid: permissions.creator.0,
+        cgid: permissions.creator.1,
+        mode: permissions.mode,
+        id: id.cast_unsigned(),
+    }
 }
 
 /// Limits of a namespace, each with its place among the messages' fields.

@@ -44,7 +44,9 @@ libc.msgrcv.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c
 assert libc.unshare(0x08000000) == 0
 open("/proc/sys/kernel/msgmax", "w").write("7777")
 for _ in range(3): libc.semctl(libc.semget(0, 1, 0o600), 0, 0); libc.msgctl(libc.msgget(0, 0o600), 0, None)
+os.setegid(2); os.seteuid(1) # bin, daemon
 sems, queue, segment = libc.semget(77, 3, 0o1640), libc.msgget(78, 0o1620), libc.shmget(79, 5000, 0o1600)
+os.seteuid(0); os.setegid(0)
 assert min(sems, queue, segment) >= 0
 for number, value in enumerate([5, 0, 32767]): libc.semctl(sems, number, 16, value)
 def send(kind, text): assert libc.msgsnd(queue, struct.pack("q", kind) + text, len(text), 0o4000) == 0, "send"
@@ -71,6 +73,8 @@ fn a_namespace_of_its_own_comes_along_with_all_that_is_in_it() {
     need!(Root, Program("python3"));
     apart!();
     let mut tree = Tree::start(NAMESPACE);
+    let made = creators(tree.pid);
+    assert!(made.contains("daemon"), "{made}");
     for after in [After::Run, After::End, After::End] {
         let _ = std::fs::remove_dir_all(tree.images());
         let said = tree.says().len();
@@ -80,11 +84,23 @@ fn a_namespace_of_its_own_comes_along_with_all_that_is_in_it() {
             let of = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/ipc")).unwrap();
             assert_ne!(of(&restored.pid.to_string()), of("self"));
             assert_eq!(of("thread-self"), of("self"), "we are back");
+            assert_eq!(creators(restored.pid), made);
         }
         let says = tree.hear(said + 5);
         assert!(says.iter().all(|line| line == "turn"), "{says:?}");
     }
     tree.end();
+}
+
+/// Who has made the objects in the namespace of a process, and whose they are now.
+fn creators(pid: u32) -> String {
+    let pid = pid.to_string();
+    let mut ipcs = std::process::Command::new("nsenter");
+    let told = ipcs
+        .args(["-t", &pid, "-i", "ipcs", "-c"])
+        .output()
+        .unwrap();
+    String::from_utf8(told.stdout).unwrap()
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub mod signal;
 pub mod socket;
 pub mod socket_filter;
 pub mod swap;
+pub mod sysv;
 pub mod sysv_msg;
 pub mod sysv_sem;
 pub mod sysv_shm;

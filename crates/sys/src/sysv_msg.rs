@@ -5,21 +5,14 @@
 //! `IPC_STAT` writes and `IPC_SET` reads one `msqid_ds` that lives through the call.
 #![allow(unsafe_code)]
 
+use crate::sysv::{self, Permissions, answer};
 use std::io;
 
 /// What the kernel says of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
-    /// The key that it was made with; 0 for none.
-    pub key: i32,
-    /// Its owner.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
-    /// User and group of who made it.
-    pub creator: (u32, u32),
-    /// Permissions.
-    pub mode: u32,
+    /// Whose it is.
+    pub permissions: Permissions,
     /// How much may wait in it.
     pub limit_bytes: u64,
     /// How much waits in it.
@@ -48,13 +41,9 @@ pub fn status(msqid: i32) -> io::Result<Status> {
     // SAFETY: all-zero is a valid `msqid_ds`.
     let mut told: libc::msqid_ds = unsafe { std::mem::zeroed() };
     // SAFETY: `IPC_STAT` writes one `msqid_ds`.
-    done(unsafe { libc::msgctl(msqid, libc::IPC_STAT, &raw mut told) })?;
+    answer(unsafe { libc::msgctl(msqid, libc::IPC_STAT, &raw mut told) })?;
     Ok(Status {
-        key: told.msg_perm.__key,
-        uid: told.msg_perm.uid,
-        gid: told.msg_perm.gid,
-        creator: (told.msg_perm.cuid, told.msg_perm.cgid),
-        mode: told.msg_perm.mode.into(),
+        permissions: told.msg_perm.into(),
         limit_bytes: told.msg_qbytes,
         waiting_bytes: told.__msg_cbytes,
         messages: told.msg_qnum,
@@ -66,12 +55,9 @@ pub fn status(msqid: i32) -> io::Result<Status> {
 /// # Errors
 /// As `msgget(2)`: `EEXIST` where the key is taken.
 pub fn create(key: i32, mode: u32) -> io::Result<i32> {
-    let flags = libc::IPC_CREAT | libc::IPC_EXCL | (mode & 0o777).cast_signed();
+    let flags = sysv::anew(mode);
     // SAFETY: all arguments are plain values.
-    match unsafe { libc::msgget(key, flags) } {
-        -1 => Err(io::Error::last_os_error()),
-        msqid => Ok(msqid),
-    }
+    answer(unsafe { libc::msgget(key, flags) })
 }
 
 /// Gives a queue to a user and a group, and says how much may wait in it.
@@ -81,12 +67,10 @@ pub fn create(key: i32, mode: u32) -> io::Result<i32> {
 pub fn give_to(msqid: i32, uid: u32, gid: u32, mode: u32, limit_bytes: u64) -> io::Result<()> {
     // SAFETY: all-zero is a valid `msqid_ds`.
     let mut wanted: libc::msqid_ds = unsafe { std::mem::zeroed() };
-    wanted.msg_perm.uid = uid;
-    wanted.msg_perm.gid = gid;
-    wanted.msg_perm.mode = u16::try_from(mode & 0o777).unwrap_or(0);
+    sysv::give_to(&mut wanted.msg_perm, uid, gid, mode);
     wanted.msg_qbytes = limit_bytes;
     // SAFETY: `IPC_SET` reads the structure, which lives through the call.
-    done(unsafe { libc::msgctl(msqid, libc::IPC_SET, &raw mut wanted) })
+    answer(unsafe { libc::msgctl(msqid, libc::IPC_SET, &raw mut wanted) }).map(drop)
 }
 
 /// A copy of one of the messages that wait, the first of which is number 0, where they stay (`MSG_COPY`: Linux 3.8,
@@ -127,7 +111,8 @@ pub fn send(msqid: i32, message: &Message) -> io::Result<()> {
     let bytes = [&message.kind.to_ne_bytes(), message.text.as_slice()].concat();
     let length = message.text.len();
     // SAFETY: the buffer holds a type and `length` bytes.
-    done(unsafe { libc::msgsnd(msqid, bytes.as_ptr().cast(), length, libc::IPC_NOWAIT) })
+    answer(unsafe { libc::msgsnd(msqid, bytes.as_ptr().cast(), length, libc::IPC_NOWAIT) })
+        .map(drop)
 }
 
 /// Removes a queue.
@@ -136,14 +121,7 @@ pub fn send(msqid: i32, message: &Message) -> io::Result<()> {
 /// As `msgctl(2)`: `EINVAL` where it is gone already.
 pub fn remove(msqid: i32) -> io::Result<()> {
     // SAFETY: `IPC_RMID` reads no buffer.
-    done(unsafe { libc::msgctl(msqid, libc::IPC_RMID, std::ptr::null_mut()) })
-}
-
-fn done(answer: libc::c_int) -> io::Result<()> {
-    match answer {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    answer(unsafe { libc::msgctl(msqid, libc::IPC_RMID, std::ptr::null_mut()) }).map(drop)
 }
 
 #[cfg(test)]
@@ -164,7 +142,14 @@ mod tests {
         }
         let told = status(queue).unwrap();
         assert_eq!((told.messages, told.waiting_bytes), (3, 9));
-        give_to(queue, told.uid, told.gid, 0o600, 1000).unwrap();
+        give_to(
+            queue,
+            told.permissions.uid,
+            told.permissions.gid,
+            0o600,
+            1000,
+        )
+        .unwrap();
         assert_eq!(status(queue).unwrap().limit_bytes, 1000);
         if copy(queue, 0, 9)
             .err()

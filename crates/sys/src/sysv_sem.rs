@@ -5,21 +5,14 @@
 //! through the call. The calls that fill arrays, whose length only the kernel knows, are not used.
 #![allow(unsafe_code)]
 
+use crate::sysv::{self, Permissions, answer};
 use std::io;
 
 /// What the kernel says of a set of semaphores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
-    /// The key that it was made with; 0 for none.
-    pub key: i32,
-    /// Its owner.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
-    /// User and group of who made it.
-    pub creator: (u32, u32),
-    /// Permissions.
-    pub mode: u32,
+    /// Whose it is.
+    pub permissions: Permissions,
     /// How many semaphores it has.
     pub count: u32,
 }
@@ -34,11 +27,7 @@ pub fn status(semid: i32) -> io::Result<Status> {
     // SAFETY: `IPC_STAT` writes one `semid_ds`.
     answer(unsafe { libc::semctl(semid, 0, libc::IPC_STAT, &raw mut told) })?;
     Ok(Status {
-        key: told.sem_perm.__key,
-        uid: told.sem_perm.uid,
-        gid: told.sem_perm.gid,
-        creator: (told.sem_perm.cuid, told.sem_perm.cgid),
-        mode: told.sem_perm.mode.into(),
+        permissions: told.sem_perm.into(),
         count: u32::try_from(told.sem_nsems).unwrap_or(u32::MAX),
     })
 }
@@ -48,7 +37,7 @@ pub fn status(semid: i32) -> io::Result<Status> {
 /// # Errors
 /// As `semget(2)`: `EEXIST` where the key is taken.
 pub fn create(key: i32, count: u32, mode: u32) -> io::Result<i32> {
-    let flags = libc::IPC_CREAT | libc::IPC_EXCL | (mode & 0o777).cast_signed();
+    let flags = sysv::anew(mode);
     let count = i32::try_from(count).map_err(io::Error::other)?;
     // SAFETY: all arguments are plain values.
     answer(unsafe { libc::semget(key, count, flags) })
@@ -61,9 +50,7 @@ pub fn create(key: i32, count: u32, mode: u32) -> io::Result<i32> {
 pub fn give_to(semid: i32, uid: u32, gid: u32, mode: u32) -> io::Result<()> {
     // SAFETY: all-zero is a valid `semid_ds`.
     let mut wanted: libc::semid_ds = unsafe { std::mem::zeroed() };
-    wanted.sem_perm.uid = uid;
-    wanted.sem_perm.gid = gid;
-    wanted.sem_perm.mode = u16::try_from(mode & 0o777).unwrap_or(0);
+    sysv::give_to(&mut wanted.sem_perm, uid, gid, mode);
     // SAFETY: `IPC_SET` reads the structure, which lives through the call.
     answer(unsafe { libc::semctl(semid, 0, libc::IPC_SET, &raw mut wanted) }).map(drop)
 }
@@ -111,13 +98,6 @@ pub fn remove(semid: i32) -> io::Result<()> {
     answer(unsafe { libc::semctl(semid, 0, libc::IPC_RMID) }).map(drop)
 }
 
-fn answer(answer: libc::c_int) -> io::Result<libc::c_int> {
-    match answer {
-        -1 => Err(io::Error::last_os_error()),
-        answer => Ok(answer),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,13 +107,20 @@ mod tests {
         let set = create(0, 3, 0o600).unwrap();
         set_value(set, 2, 32767).unwrap();
         let told = status(set).unwrap();
-        assert_eq!((told.key, told.count, told.mode & 0o777), (0, 3, 0o600));
+        assert_eq!(
+            (
+                told.permissions.key,
+                told.count,
+                told.permissions.mode & 0o777
+            ),
+            (0, 3, 0o600)
+        );
         let values: Vec<u16> = (0..3).map(|number| value(set, number).unwrap()).collect();
         assert_eq!(values, [0, 0, 32767]);
         assert_eq!(last_user(set, 2).unwrap(), std::process::id());
         assert_eq!(last_user(set, 0).unwrap(), 0);
-        give_to(set, told.uid, told.gid, 0o640).unwrap();
-        assert_eq!(status(set).unwrap().mode & 0o777, 0o640);
+        give_to(set, told.permissions.uid, told.permissions.gid, 0o640).unwrap();
+        assert_eq!(status(set).unwrap().permissions.mode & 0o777, 0o640);
         remove(set).unwrap();
         assert!(status(set).is_err() && value(set, 0).is_err());
     }

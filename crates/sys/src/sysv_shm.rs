@@ -5,6 +5,7 @@
 //! they return; no reference to its memory gets out. Other calls get numbers, or one `shmid_ds` that lives through them.
 #![allow(unsafe_code)]
 
+use crate::sysv::{self, Permissions, answer};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ptr;
@@ -24,11 +25,8 @@ impl Segment {
     pub fn create(size: usize) -> io::Result<Self> {
         let flags = libc::IPC_CREAT | 0o600;
         // SAFETY: all arguments are plain values.
-        let shmid = unsafe { libc::shmget(libc::IPC_PRIVATE, size, flags) };
-        match shmid {
-            -1 => Err(io::Error::last_os_error()),
-            shmid => Ok(Self { shmid, size }),
-        }
+        let shmid = answer(unsafe { libc::shmget(libc::IPC_PRIVATE, size, flags) })?;
+        Ok(Self { shmid, size })
     }
 
     /// A new segment with this key, or none (0), that nobody else has made.
@@ -37,13 +35,10 @@ impl Segment {
     /// As `shmget(2)`: `EEXIST` where the key is taken.
     pub fn create_by_key(key: i32, size_bytes: u64, mode: u32) -> io::Result<Self> {
         let size = usize::try_from(size_bytes).map_err(io::Error::other)?;
-        let flags = libc::IPC_CREAT | libc::IPC_EXCL | (mode & 0o777).cast_signed();
+        let flags = sysv::anew(mode);
         // SAFETY: all arguments are plain values.
-        let shmid = unsafe { libc::shmget(key, size, flags) };
-        match shmid {
-            -1 => Err(io::Error::last_os_error()),
-            shmid => Ok(Self { shmid, size }),
-        }
+        let shmid = answer(unsafe { libc::shmget(key, size, flags) })?;
+        Ok(Self { shmid, size })
     }
 
     /// Gives it to a user and a group.
@@ -53,14 +48,9 @@ impl Segment {
     pub fn give_to(self, uid: u32, gid: u32, mode: u32) -> io::Result<()> {
         // SAFETY: all-zero is a valid `shmid_ds`.
         let mut wanted: libc::shmid_ds = unsafe { std::mem::zeroed() };
-        wanted.shm_perm.uid = uid;
-        wanted.shm_perm.gid = gid;
-        wanted.shm_perm.mode = u16::try_from(mode & 0o777).unwrap_or(0);
+        sysv::give_to(&mut wanted.shm_perm, uid, gid, mode);
         // SAFETY: `IPC_SET` reads the structure, which lives through the call.
-        match unsafe { libc::shmctl(self.shmid, libc::IPC_SET, &raw mut wanted) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        answer(unsafe { libc::shmctl(self.shmid, libc::IPC_SET, &raw mut wanted) }).map(drop)
     }
 
     /// What `ipcs -m` calls it.
@@ -82,10 +72,7 @@ impl Segment {
         // SAFETY: the segment was created with `size` bytes and stays as large; all of it is mapped, writable.
         unsafe { ptr::write_bytes(start.cast::<u8>(), byte, self.size) };
         // SAFETY: `start` came from `shmat` just now, and no reference to its memory exists.
-        match unsafe { libc::shmdt(start) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        answer(unsafe { libc::shmdt(start) }).map(drop)
     }
 
     /// Removes it: its memory is free once nobody is attached.
@@ -113,10 +100,8 @@ pub fn file(shmid: i32, page_bytes: u64) -> io::Result<File> {
     let path = format!("/proc/self/map_files/{from:x}-{to:x}");
     let opened = OpenOptions::new().read(true).write(true).open(path);
     // SAFETY: `start` came from `shmat` just now, and no reference to its memory exists.
-    match unsafe { libc::shmdt(start) } {
-        0 => opened,
-        _ => Err(io::Error::last_os_error()),
-    }
+    answer(unsafe { libc::shmdt(start) })?;
+    opened
 }
 
 /// Removes a segment by its number.
@@ -125,25 +110,14 @@ pub fn file(shmid: i32, page_bytes: u64) -> io::Result<File> {
 /// As [`Segment::remove`].
 pub fn remove(shmid: i32) -> io::Result<()> {
     // SAFETY: `IPC_RMID` reads no buffer.
-    match unsafe { libc::shmctl(shmid, libc::IPC_RMID, ptr::null_mut()) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    answer(unsafe { libc::shmctl(shmid, libc::IPC_RMID, ptr::null_mut()) }).map(drop)
 }
 
 /// What the kernel says of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
-    /// The key that it was made with; 0 for none.
-    pub key: i32,
-    /// Its owner.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
-    /// User and group of who made it.
-    pub creator: (u32, u32),
-    /// Permissions; `SHM_DEST` (01000) when it goes with the last who has it attached.
-    pub mode: u32,
+    /// Whose it is.
+    pub permissions: Permissions,
     /// As it was made.
     pub size_bytes: u64,
     /// How often it is attached.
@@ -158,18 +132,12 @@ pub fn status(shmid: i32) -> io::Result<Status> {
     // SAFETY: all-zero is a valid `shmid_ds`.
     let mut told: libc::shmid_ds = unsafe { std::mem::zeroed() };
     // SAFETY: `IPC_STAT` writes one `shmid_ds`.
-    match unsafe { libc::shmctl(shmid, libc::IPC_STAT, &raw mut told) } {
-        0 => Ok(Status {
-            key: told.shm_perm.__key,
-            uid: told.shm_perm.uid,
-            gid: told.shm_perm.gid,
-            creator: (told.shm_perm.cuid, told.shm_perm.cgid),
-            mode: told.shm_perm.mode.into(),
-            size_bytes: told.shm_segsz as u64,
-            attached: told.shm_nattch,
-        }),
-        _ => Err(io::Error::last_os_error()),
-    }
+    answer(unsafe { libc::shmctl(shmid, libc::IPC_STAT, &raw mut told) })?;
+    Ok(Status {
+        permissions: told.shm_perm.into(),
+        size_bytes: told.shm_segsz as u64,
+        attached: told.shm_nattch,
+    })
 }
 
 #[cfg(test)]
@@ -180,9 +148,17 @@ mod tests {
     fn a_segment_is_told_of_until_it_is_removed() {
         let segment = Segment::create(5000).unwrap();
         let told = status(segment.shmid()).unwrap();
-        assert_eq!((told.key, told.size_bytes, told.attached), (0, 5000, 0));
-        segment.give_to(told.uid, told.gid, 0o640).unwrap();
-        assert_eq!(status(segment.shmid()).unwrap().mode & 0o777, 0o640);
+        assert_eq!(
+            (told.permissions.key, told.size_bytes, told.attached),
+            (0, 5000, 0)
+        );
+        segment
+            .give_to(told.permissions.uid, told.permissions.gid, 0o640)
+            .unwrap();
+        assert_eq!(
+            status(segment.shmid()).unwrap().permissions.mode & 0o777,
+            0o640
+        );
         segment.remove().unwrap();
         assert!(status(segment.shmid()).is_err());
         assert!(segment.remove().is_err());

@@ -5,11 +5,12 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
 /// A running victim. Dropped without [`Victim::end`], it is killed; one that holds memory ends by itself instead, since it
-/// has to give back what would outlive it.
+/// has to give back what would outlive it, unless it can't: a test that fails leaves it parked, stopped or frozen.
 #[derive(Debug)]
 pub struct Victim {
     child: Child,
@@ -132,13 +133,37 @@ impl Victim {
     }
 }
 
+/// How long one that is dropped may take to give back what it holds, and who is killed to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Drop for Victim {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        if self.held_bytes.is_none() {
+        if self.held_bytes.is_none() || !self.comes_to_its_end(Self::is_stopped) {
             let _ = self.child.kill();
+            if !self.comes_to_its_end(|_| false) {
+                eprintln!("victim {} stays: it is frozen", self.child.id());
+            }
         }
-        let _ = self.child.wait();
+    }
+}
+
+impl Victim {
+    /// Waits for its end, unless it `can_not` come there.
+    fn comes_to_its_end(&mut self, can_not: impl Fn(&Self) -> bool) -> bool {
+        let begun = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if can_not(self) || begun.elapsed() > PATIENCE {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
+    fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        stat.is_ok_and(|stat| stat.contains(") T "))
     }
 }
 
@@ -171,4 +196,20 @@ fn build() -> io::Result<PathBuf> {
         .map(|dir| dir.join("victim"))
         .find(|path| path.is_file());
     binary.ok_or_else(|| io::Error::other("no victim beside the test, and no cargo to build it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Victim;
+    use rustix::process::{Signal, kill_process, test_kill_process};
+
+    #[test]
+    fn one_that_holds_memory_and_is_stopped_does_not_hold_up_its_drop() {
+        let victim = Victim::start_part("anon", 64).unwrap();
+        let pid = victim.pid();
+        assert!(victim.held_bytes().is_some());
+        kill_process(pid, Signal::STOP).unwrap();
+        drop(victim);
+        assert!(test_kill_process(pid).is_err());
+    }
 }

@@ -7,11 +7,11 @@
 use crate::coverage::{POSIX_QUEUES, SEMAPHORE_UNDO};
 use crate::error::Error;
 use crate::ipc::limits::{self, Field};
-use crate::ipc::{Within, is_apart};
+use crate::ipc::{Within, described, is_apart};
 use crate::obstacle::Obstacle;
 use crate::snapshot::{Ipc, Queue};
 use plimsoll_image::Entry;
-use plimsoll_image::proto::{IpcDescEntry, IpcMsg, IpcMsgEntry, IpcSemEntry, IpcVarEntry};
+use plimsoll_image::proto::{IpcMsg, IpcMsgEntry, IpcSemEntry, IpcVarEntry};
 use plimsoll_proc::sysvipc_shm::numbers;
 use plimsoll_proc::text::{number, words};
 use plimsoll_surgery::stop::StoppedTree;
@@ -109,15 +109,7 @@ fn semaphores(id: i32) -> Result<Entry<IpcSemEntry>, Error> {
     let values = (0..told.count).map(|number| Ok(sysv_sem::value(id, number)?.to_le_bytes()));
     let values: std::io::Result<Vec<[u8; 2]>> = values.collect();
     let entry = IpcSemEntry {
-        desc: IpcDescEntry {
-            key: told.key.cast_unsigned(),
-            uid: told.uid,
-            gid: told.gid,
-            cuid: told.creator.0,
-            cgid: told.creator.1,
-            mode: told.mode,
-            id: id.cast_unsigned(),
-        },
+        desc: described(id, told.permissions),
         nsems: told.count,
     };
     Ok(Entry::with_payload(entry, values.map_err(failed)?.concat()))
@@ -140,15 +132,7 @@ fn queue(id: i32) -> Result<Queue, Error> {
     let messages: std::io::Result<Vec<Entry<IpcMsg>>> = (0..count).map(message).collect();
     Ok(Queue {
         entry: IpcMsgEntry {
-            desc: IpcDescEntry {
-                key: told.key.cast_unsigned(),
-                uid: told.uid,
-                gid: told.gid,
-                cuid: told.creator.0,
-                cgid: told.creator.1,
-                mode: told.mode,
-                id: id.cast_unsigned(),
-            },
+            desc: described(id, told.permissions),
             qbytes: u32::try_from(told.limit_bytes).unwrap_or(u32::MAX),
             qnum: count,
         },

@@ -6,7 +6,7 @@ use crate::registers;
 use crate::sharing::strangers;
 use crate::snapshot::{DEAD, Process, Snapshot};
 use crate::vma::{Status, status};
-use plimsoll_image::proto::FdTypes;
+use plimsoll_image::proto::{FdTypes, TaskKobjIdsEntry};
 use plimsoll_proc::process::stat::Stat;
 use rustix::process::{Pid, test_kill_process_group};
 use std::collections::BTreeSet;
@@ -40,12 +40,27 @@ const SHARED: [Shared; 2] = [
     ("its working directory", |process| process.ids.fs_id),
 ];
 
+/// A kind of namespace, by its number in the images.
+type Namespace = (&'static str, fn(&TaskKobjIdsEntry) -> Option<u32>);
+
+/// Of these a tree gets ours. That of control groups is made with them.
+const NAMESPACES: [Namespace; 6] = [
+    ("pid", |ids| ids.pid_ns_id),
+    ("network", |ids| ids.net_ns_id),
+    ("UTS", |ids| ids.uts_ns_id),
+    ("time", |ids| ids.time_ns_id),
+    ("mount", |ids| ids.mnt_ns_id),
+    ("user", |ids| ids.user_ns_id),
+];
+/// It may have one of its own, and only one.
+const IPC: Namespace = ("IPC", |ids| ids.ipc_ns_id);
+
 /// Everything that stands in the way; else the pid of the root.
 pub(super) fn all(snapshot: &Snapshot) -> Result<u32, Error> {
     let Some(top) = snapshot.processes.first() else {
         return Err(Error::inconsistent("the set has no process"));
     };
-    let mut obstacles = Vec::new();
+    let mut obstacles = other_namespaces(snapshot);
     let pids: BTreeSet<u32> = snapshot.processes.iter().map(Process::pid).collect();
     for process in &snapshot.processes {
         of_process(process, &pids, (top.pid(), top.node.sid), &mut obstacles);
@@ -81,7 +96,7 @@ pub(super) fn all(snapshot: &Snapshot) -> Result<u32, Error> {
                 obstacles.push(Obstacle {
                     pid: None,
                     what,
-                    remedy: "none yet: restore it with CRIU".into(),
+                    remedy: WITH_CRIU.into(),
                     is_privilege: false,
                 });
             }
@@ -92,6 +107,27 @@ pub(super) fn all(snapshot: &Snapshot) -> Result<u32, Error> {
     }
     Err(Error::Refused(obstacles))
 }
+
+/// Who had other namespaces than who made the images, or of IPC than the root of the tree. Sets of CRIU's tell; ours have none.
+fn other_namespaces(snapshot: &Snapshot) -> Vec<Obstacle> {
+    let outside = snapshot.inventory.root_ids.as_ref();
+    let top = snapshot.processes.first().map(|top| &top.ids);
+    let ours = NAMESPACES.into_iter().map(|kind| (kind, outside));
+    let wanted = ours.chain([(IPC, top)]);
+    let mut obstacles = Vec::new();
+    for ((name, id), wanted) in wanted {
+        let wanted = wanted.and_then(id);
+        let mut living = snapshot.processes.iter().filter(|it| it.mm.is_some());
+        let differs = |it: &&Process| id(&it.ids).is_some_and(|own| wanted != Some(own));
+        if let Some(process) = living.find(differs).filter(|_| wanted.is_some()) {
+            let what = format!("it has another {name} namespace than this command could give it");
+            obstacles.push(Obstacle::new(process.pid(), what, WITH_CRIU));
+        }
+    }
+    obstacles
+}
+
+const WITH_CRIU: &str = "none yet: restore it with CRIU";
 
 fn of_process(
     process: &Process,
@@ -132,7 +168,7 @@ fn of_process(
         if status(vma).contains(Status::SHADOW_STACK) {
             refuse(
                 format!("the mapping at {:#x} can't be made", vma.start),
-                "none yet: restore it with CRIU",
+                WITH_CRIU,
             );
         }
     }
@@ -155,5 +191,43 @@ fn is_taken(tid: u32) -> bool {
             return true;
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::other_namespaces;
+    use crate::snapshot::{Process, Snapshot};
+    use plimsoll_image::proto::{InventoryEntry, MmEntry, TaskKobjIdsEntry};
+
+    #[test]
+    fn namespaces_that_can_not_be_given_are_refused() {
+        let ids = |net: u32, ipc: u32| TaskKobjIdsEntry {
+            net_ns_id: Some(net),
+            ipc_ns_id: Some(ipc),
+            ..TaskKobjIdsEntry::default()
+        };
+        let process = |ids| Process {
+            ids,
+            mm: Some(MmEntry::default()),
+            ..Process::default()
+        };
+        let refused = |of: [TaskKobjIdsEntry; 2]| {
+            let snapshot = Snapshot {
+                inventory: InventoryEntry {
+                    root_ids: Some(ids(2, 3)),
+                    ..InventoryEntry::default()
+                },
+                processes: of.map(process).into(),
+                ..Snapshot::default()
+            };
+            let obstacles = other_namespaces(&snapshot).into_iter();
+            let kinds = obstacles.map(|it| it.what.split(' ').nth(3).map(str::to_owned));
+            kinds.flatten().collect::<Vec<_>>()
+        };
+        assert!(refused([ids(2, 3), ids(2, 3)]).is_empty());
+        assert!(refused([ids(2, 9), ids(2, 9)]).is_empty(), "made anew");
+        assert_eq!(refused([ids(9, 9), ids(9, 9)]), ["network"]);
+        assert_eq!(refused([ids(2, 3), ids(9, 9)]), ["network", "IPC"]);
     }
 }

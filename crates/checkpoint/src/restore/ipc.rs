@@ -12,6 +12,9 @@ use plimsoll_image::Entry;
 use plimsoll_image::proto::{IpcDescEntry, IpcSemEntry, IpcVarEntry};
 use plimsoll_sys::sysv_msg::Message;
 use plimsoll_sys::{sysv_msg, sysv_sem};
+use rustix::process::{Gid, Uid, getegid, geteuid};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
+use std::io;
 
 /// Begins it in the root of the tree, and fills it with all but shared memory.
 pub(super) fn begin(task: &mut Task, ipc: &Ipc) -> Result<Within, Error> {
@@ -60,18 +63,39 @@ fn queue(queue: &Queue) -> Result<(), Error> {
 fn numbered(
     kind: &str,
     desc: &IpcDescEntry,
-    make: impl FnOnce() -> std::io::Result<i32>,
+    make: impl FnOnce() -> io::Result<i32>,
 ) -> Result<i32, Error> {
     let next = format!("/proc/sys/kernel/{kind}_next_id");
     std::fs::write(&next, desc.id.to_string())
         .map_err(|source| Error::file("write", &next, source))?;
     let name = format!("System V object {} ({kind})", desc.id);
-    let made = make().map_err(|source| Error::file("make", &name, source))?;
+    let made = as_creator(desc, make).map_err(|source| Error::file("make", &name, source))?;
     if made == desc.id.cast_signed() {
         return Ok(made);
     }
-    let taken = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+    let taken = io::Error::from(io::ErrorKind::AlreadyExists);
     Err(Error::file("make", name, taken))
+}
+
+/// Makes an object in the name of who made it first: its creator is whoever makes it, by effective ids, and may remove it ever
+/// after. Only this thread takes them on, and only for so long.
+pub(super) fn as_creator<T>(
+    desc: &IpcDescEntry,
+    make: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    let ours = (geteuid(), getegid());
+    if (ours.0.as_raw(), ours.1.as_raw()) == (desc.cuid, desc.cgid) {
+        return make();
+    }
+    // The group first: who is no longer root may not take on another.
+    set_thread_res_gid(None, Gid::from_raw(desc.cgid), None)?;
+    let made = set_thread_res_uid(None, Uid::from_raw(desc.cuid), None)
+        .map_err(io::Error::from)
+        .and_then(|()| make());
+    // What is still the real id may be the effective one again.
+    set_thread_res_uid(None, ours.0, None)?;
+    set_thread_res_gid(None, ours.1, None)?;
+    made
 }
 
 /// Sets what is otherwise in a new namespace.
@@ -93,7 +117,7 @@ fn set_limits(wanted: &IpcVarEntry) -> Result<(), Error> {
 fn set(name: &str, value: &str) -> Result<(), Error> {
     let path = limits::path(name);
     let now = match std::fs::read_to_string(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         now => now.map_err(|source| Error::file("read", &path, source))?,
     };
     if now.trim() == value || value.is_empty() {

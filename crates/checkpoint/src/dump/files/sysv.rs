@@ -5,7 +5,8 @@
 use super::Files;
 use crate::coverage::{SEGMENT_OUTSIDE, SEGMENT_PART};
 use crate::error::Error;
-use plimsoll_image::proto::{IpcDescEntry, IpcShmEntry, VmaEntry};
+use crate::ipc::described;
+use plimsoll_image::proto::{IpcShmEntry, VmaEntry};
 use plimsoll_sys::sysv_shm::{self, Status};
 use plimsoll_units::PageSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,15 +69,7 @@ impl Segment {
     fn new(id: u32, told: &Status, file: File) -> Self {
         Self {
             entry: IpcShmEntry {
-                desc: IpcDescEntry {
-                    key: told.key.cast_unsigned(),
-                    uid: told.uid,
-                    gid: told.gid,
-                    cuid: told.creator.0,
-                    cgid: told.creator.1,
-                    mode: told.mode,
-                    id,
-                },
+                desc: described(id.cast_signed(), told.permissions),
                 size: told.size_bytes,
                 in_pagemaps: Some(true),
                 hugetlb_flag: None,

@@ -1,6 +1,7 @@
 //! System V shared memory. A segment that is still there, with nobody attached, is what the tree left: it is filled again. One
 //! that is gone is made again by its number (`kernel.shm_next_id`, Linux 3.9, `CONFIG_CHECKPOINT_RESTORE`) and its key.
 
+use super::super::ipc::as_creator;
 use super::super::memory::Pages;
 use super::super::task::Task;
 use super::Files;
@@ -86,9 +87,10 @@ fn find_or_make(files: &mut Files<'_>, entry: &IpcShmEntry) -> Result<(), Error>
     let desc = &entry.desc;
     let name = format!("System V segment {}", desc.id);
     if let Ok(there) = sysv_shm::status(desc.id.cast_signed()) {
-        let same = there.key == desc.key.cast_signed()
-            && there.size_bytes == entry.size
-            && there.creator == (desc.cuid, desc.cgid);
+        let whose = there.permissions;
+        let same = whose.key == desc.key.cast_signed()
+            && whose.creator == (desc.cuid, desc.cgid)
+            && there.size_bytes == entry.size;
         if same && there.attached == 0 {
             return Ok(());
         }
@@ -100,13 +102,14 @@ fn find_or_make(files: &mut Files<'_>, entry: &IpcShmEntry) -> Result<(), Error>
     std::fs::write(NEXT, desc.id.to_string())
         .map_err(|source| Error::file("write", NEXT, source))?;
     let key = desc.key.cast_signed();
-    let segment = Segment::create_by_key(key, entry.size, desc.mode & 0o777).map_err(failed)?;
+    let make = || Segment::create_by_key(key, entry.size, desc.mode);
+    let segment = as_creator(desc, make).map_err(failed)?;
     files.segments.made.push(segment);
     if segment.shmid() != desc.id.cast_signed() {
         return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
     }
     segment
-        .give_to(desc.uid, desc.gid, desc.mode & 0o777)
+        .give_to(desc.uid, desc.gid, desc.mode)
         .map_err(failed)
 }
 
