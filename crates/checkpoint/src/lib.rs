@@ -12,6 +12,7 @@ pub mod coverage;
 mod dump;
 mod error;
 mod fault_point;
+mod file_order;
 mod inet_address;
 mod ip_options;
 mod ip_packet;

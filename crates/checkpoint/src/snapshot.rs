@@ -2,6 +2,7 @@
 //! restore reads one, and decides by it before it makes anything.
 
 use crate::error::Error;
+use crate::file_order::in_order;
 use crate::set::{Reading, Writing};
 use plimsoll_image::proto::{
     CgroupEntry, CoreEntry, FdinfoEntry, FileEntry, FileLockEntry, FsEntry, GhostChunkEntry,
@@ -189,7 +190,7 @@ impl Snapshot {
             0,
             self.processes.iter().map(|p| p.node.clone()),
         )?;
-        set.messages(Kind::Files, 0, self.files.values().cloned())?;
+        set.messages(Kind::Files, 0, in_order(&self.files))?;
         for (id, table) in &self.tables {
             set.messages(Kind::Fdinfo, (*id).into(), table.iter().cloned())?;
         }

@@ -161,7 +161,7 @@ fn read_ghost(link: &str, there: &Stat, limit_bytes: u64) -> Result<Ghost, Error
             uid: there.st_uid,
             gid: there.st_gid,
             mode: there.st_mode,
-            dev: Some(device(there.st_dev)),
+            dev: Some(file_system(there.st_dev)),
             ino: Some(there.st_ino),
             atim: Some(time(there.st_atime, there.st_atime_nsec)),
             mtim: Some(time(there.st_mtime, there.st_mtime_nsec)),
@@ -195,7 +195,12 @@ fn read_ghost(link: &str, there: &Stat, limit_bytes: u64) -> Result<Ghost, Error
     Ok(ghost)
 }
 
-/// The kernel's own encoding of a device number, which the images use.
+/// A file system's number as the images have it, those of watches too: 12 bits and 20.
+fn file_system(number: u64) -> u32 {
+    rustix::fs::major(number) << 20 | rustix::fs::minor(number)
+}
+
+/// A device file's number as the images have it: as user space writes it.
 fn device(number: u64) -> u32 {
     let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
     (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)

@@ -135,7 +135,7 @@ fn target(files: &Files<'_>, handle: &FhEntry, device: u32, ino: u64) -> Result<
     by_handle(handle, device)
 }
 
-/// Watches tell devices by 12 bits and 20, unlinked files by the encoding of `stat(2)` of old or by the same.
+/// Watches tell devices by 12 bits and 20, and so do unlinked files; before, ours did by the encoding of device files.
 fn is_same(device: u32, other: u32) -> bool {
     let (major, minor) = (device >> 20, device & 0xf_ffff);
     other == device || other == (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
