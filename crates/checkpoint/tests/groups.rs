@@ -77,7 +77,7 @@ fn everybody_is_in_his_groups_of_v2_again() {
 /// Checkpointed and restored with the groups there, gone, and there but set up otherwise.
 fn come_back_in(controller: &str) {
     let mut tree = Tree::start(&format!("CONTROLLER = {controller:?}\n{GROUPS}"));
-    let top = Goes(PathBuf::from(&tree.says()[0]));
+    let top = Goes(PathBuf::from(tree.says().first().unwrap()));
     let limit = top.0.join("empty/cgroup.max.depth");
     for (lost, manage) in [
         (false, ManageGroups::Enter),
