@@ -35,7 +35,7 @@ mod vma;
 pub use dump::{After, Dump, Dumped, Options, obstacles};
 pub use error::Error;
 pub use obstacle::Obstacle;
-pub use restore::{GroupRoots, Kinship, ManageGroups, Restore, Restored};
+pub use restore::{Figures, GroupRoots, Kinship, ManageGroups, Restore, Restored};
 pub use set::Place;
 
 // What both ways need to read of `/proc`.

@@ -129,6 +129,7 @@ fn restore(line: &Line) -> Result<(), Failure> {
         group_roots: &groups::roots(line),
     }
     .run()?;
+    let _ = restored.figures.write(&line.work()); // the tree runs, whether it is counted or not
     if let Some(path) = line.value("pidfile") {
         let path = line.work().join(path);
         std::fs::write(&path, restored.pid.to_string()).map_err(|source| Error::File {

@@ -296,6 +296,7 @@ fn callers_of_criu_find_what_they_look_for() {
     let detached = ["--restore-detached", "--pidfile", pidfile.to_str().unwrap()];
     call(&[&common("restore", images)[..], &detached].concat());
     assert_eq!(std::fs::read_to_string(&pidfile).unwrap(), pid);
+    assert!(Path::new(images).join("stats-restore").exists());
     counter.goes_on(stood);
     let log = std::fs::read_to_string(Path::new(images).join("x.log")).unwrap();
     assert!(log.contains("finished successfully"), "{log}");

@@ -16,6 +16,7 @@ mod cgroups;
 mod check;
 mod credentials;
 mod crew;
+mod figures;
 mod files;
 mod inherited;
 mod ipc;
@@ -39,6 +40,7 @@ use crate::snapshot::Snapshot;
 use cgroups::Groups;
 pub use cgroups::{GroupRoots, ManageGroups};
 use crew::Crew;
+pub use figures::Figures;
 use files::Files;
 use later::Later;
 use plimsoll_park::restored::Promised;
@@ -46,6 +48,7 @@ use plimsoll_park::runtime::Runtime;
 use plimsoll_proc::Root;
 pub use plimsoll_sys::blank::Kinship;
 use std::path::Path;
+use std::time::Instant;
 use transport::Transport;
 use tree::Ready;
 
@@ -75,6 +78,8 @@ pub struct Restored {
     pub pid: u32,
     /// Its processes, zombies included.
     pub processes: usize,
+    /// What it came to.
+    pub figures: Figures,
 }
 
 impl Restore<'_> {
@@ -96,6 +101,7 @@ impl Restore<'_> {
     }
 
     fn make(&self, runtime: Option<&Runtime>) -> Result<(Restored, Option<Promised>), Error> {
+        let begun = Instant::now();
         let page_size = plimsoll_proc::page_size::read(self.root)?;
         let set = Reading::new(self.directory);
         let snapshot = Snapshot::read(&set)?;
@@ -108,6 +114,7 @@ impl Restore<'_> {
         // Before the tree, so that it goes when nobody is in groups any more.
         let groups = Groups::prepare(&snapshot, self.groups, self.group_roots)?;
         let mut crew = Crew::begin(&snapshot, top, self.kinship, &transport, page_size)?;
+        let first_process = begun.elapsed();
         fault_point("bare");
         if let Some(process) = snapshot.processes.first() {
             groups.enter_first(&mut crew.member(top)?.leader, process)?;
@@ -121,6 +128,7 @@ impl Restore<'_> {
             files: &mut files,
             later: &mut later,
             page_size,
+            pages: 0,
         };
         tree::grow(&mut crew, &snapshot, |member, process, ready| match ready {
             Ready::ForMemory(parent) => {
@@ -129,6 +137,7 @@ impl Restore<'_> {
             }
             Ready::ForTerminal => supplies.files.control(member, process.pid(), &transport),
         })?;
+        let pages = supplies.pages;
         fault_point("grown");
         for process in &snapshot.processes {
             let Some(mm) = &process.mm else { continue };
@@ -167,6 +176,11 @@ impl Restore<'_> {
         let restored = Restored {
             pid: top,
             processes: snapshot.processes.len(),
+            figures: Figures {
+                pages,
+                first_process,
+                took: begun.elapsed(),
+            },
         };
         Ok((restored, promised))
     }

@@ -31,6 +31,8 @@ pub(super) struct Supplies<'m, 's> {
     /// What comes later.
     pub(super) later: &'m mut Later,
     pub(super) page_size: PageSize,
+    /// How many pages there were so far.
+    pub(super) pages: u64,
 }
 
 /// Gives a process its memory. What it is born with of its parent's (`parent`: whose, and which) it keeps where it had the
@@ -47,6 +49,7 @@ pub(super) fn fill(
         files,
         later,
         page_size,
+        pages: counted,
     } = supplies;
     let Some(mm) = &process.mm else {
         return Ok(());
@@ -70,6 +73,7 @@ pub(super) fn fill(
     let pages = Pages::open(set, process.pid(), *page_size)?;
     later.settle(process.pid(), &pages, theirs.as_ref());
     let pages = pages.without(later.absent(process.pid()));
+    *counted += pages.spans().map(Span::len).sum::<u64>() / page_size.get();
     let mut mapping = Mapping {
         transport,
         socket,
