@@ -72,7 +72,39 @@ fn sleeps_go_on_as_if_nothing_had_been() {
 }
 
 #[test]
+fn after_calls_in_a_row_a_thread_goes_on_as_if_nothing_had_been() {
+    for kind in ["nanosleep", "futex", "poll", "epoll", "work"] {
+        let victim = Victim::start(kind).unwrap();
+        let pid = victim.pid();
+        let (site, room) = (site(pid), room(pid));
+        for round in 0..300 {
+            let stopped = stop(pid);
+            stopped.hide_interruption().unwrap();
+            let mut calls = Calls::begin(stopped, &site, room).unwrap().in_a_row();
+            for _ in 0..round % 4 {
+                let answer = calls.call(Syscall::new(libc::SYS_getpid, [])).unwrap();
+                assert_eq!(answer, Ok(pid.as_raw_pid().unsigned_abs().into()));
+            }
+            calls.finish().unwrap().detach().unwrap();
+        }
+        victim
+            .end()
+            .unwrap_or_else(|error| panic!("{kind}: {error}"));
+    }
+}
+
+#[test]
 fn signals_that_arrive_meanwhile_are_neither_lost_nor_doubled() {
+    signals_arrive(|calls| calls);
+}
+
+#[test]
+fn signals_that_arrive_between_calls_in_a_row_are_neither_lost_nor_doubled() {
+    signals_arrive(Calls::in_a_row);
+}
+
+/// Signals come before the first of two calls and between them.
+fn signals_arrive(prepared: fn(Calls) -> Calls) {
     let victim = Victim::start("signals").unwrap();
     let pid = victim.pid();
     let (site, room) = (site(pid), room(pid));
@@ -81,15 +113,18 @@ fn signals_that_arrive_meanwhile_are_neither_lost_nor_doubled() {
         let stopped = stop(pid);
         // The last one may not have been taken yet, and two of a kind are one.
         let taken = stopped.pending(Queue::Process).unwrap().is_empty();
-        let mut calls = Calls::begin(stopped, &site, room).unwrap();
-        if taken {
-            kill_process(pid, Signal::USR1).unwrap();
-            sent += 1;
+        let mut calls = prepared(Calls::begin(stopped, &site, room).unwrap());
+        let when = sent % 2;
+        for call in 0..2 {
+            if taken && call == when {
+                kill_process(pid, Signal::USR1).unwrap();
+                sent += 1;
+            }
+            calls
+                .call(Syscall::new(libc::SYS_getpid, []))
+                .unwrap()
+                .unwrap();
         }
-        calls
-            .call(Syscall::new(libc::SYS_getpid, []))
-            .unwrap()
-            .unwrap();
     }
     let words = victim.end().unwrap();
     assert!(words.ends_with("signals 500\n"), "{words}");

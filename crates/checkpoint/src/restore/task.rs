@@ -306,5 +306,5 @@ fn begin(stopped: Stopped) -> Result<(u64, Calls), Error> {
     let site = Site::find(tid, vdso).map_err(|error| step.failed(error))?;
     let calls = Calls::begin(stopped, &site, Room::None);
     let calls = calls.map_err(|refused| step.failed(refused.why))?;
-    Ok((site.syscall(), calls))
+    Ok((site.syscall(), calls.in_a_row()))
 }

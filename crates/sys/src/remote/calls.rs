@@ -30,8 +30,8 @@ pub struct Refused {
     pub why: Error,
 }
 
-/// A stopped thread prepared for calls. Between calls its registers and its signal mask are its own; dropping
-/// this puts back the bytes below its stack, too, and lets it go.
+/// A stopped thread prepared for calls. Between calls its registers and its signal mask are its own, but for calls
+/// [in a row](Self::in_a_row); dropping this puts back the bytes below its stack, too, and lets it go.
 #[derive(Debug)]
 pub struct Calls {
     /// `None` once the thread died.
@@ -44,6 +44,18 @@ pub struct Calls {
     written: Option<Written>,
     /// Who was made by the last call, as our pid namespace numbers it.
     born: Option<Pid>,
+    between: Between,
+}
+
+/// How a thread waits for the next call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Between {
+    /// As it stood before the first one.
+    Standing,
+    /// As [`Self::Standing`], until the first call is made.
+    InARow,
+    /// Just behind a call, its registers and its mask ours.
+    BehindCall,
 }
 
 /// What lay where the frame was written.
@@ -78,9 +90,19 @@ impl Calls {
                 injected: ready.injected,
                 written: ready.written,
                 born: None,
+                between: Between::Standing,
             }),
             Err(why) => Err(Refused { thread, why }),
         }
+    }
+
+    /// Calls that follow each other closely: the thread is left where each ends, with all signals held back, and gets its own
+    /// registers and mask when they are [finished](Self::finish). Two stops a call instead of three; for threads that
+    /// nobody misses meanwhile.
+    #[must_use]
+    pub fn in_a_row(mut self) -> Self {
+        self.between = Between::InARow;
+        self
     }
 
     /// The thread's id.
@@ -95,7 +117,7 @@ impl Calls {
         self.written.is_some()
     }
 
-    /// Executes one call and gives what it returned. The thread stands where it stood afterwards.
+    /// Executes one call and gives what it returned. The thread stands where it stood afterwards, but in a row.
     ///
     /// # Errors
     /// The outer error: the call was not made, or nobody knows; the inner one: what the kernel answered.
@@ -135,7 +157,9 @@ impl Calls {
     /// # Errors
     /// [`Error::Died`].
     pub fn finish(mut self) -> Result<Stopped, Error> {
+        let stands = self.stand();
         self.put_back();
+        stands?;
         self.thread.take().ok_or(Error::Died { tid: self.tid })
     }
 
@@ -144,15 +168,38 @@ impl Calls {
     fn once(&mut self, call: Syscall) -> Result<u64, Error> {
         let thread = self.thread.take().ok_or(Error::Died { tid: self.tid })?;
         thread.set_registers(&self.injected.calling(call))?;
-        let outcome = thread
-            .set_signal_mask(SignalMask::ALL)
-            .map_err(Error::from)
-            .and_then(|()| execute(thread, call, &mut self.born));
-        let (thread, result) = outcome?;
+        if self.between != Between::BehindCall {
+            thread.set_signal_mask(SignalMask::ALL)?;
+        }
+        let (thread, result) = execute(thread, call, &mut self.born)?;
+        self.thread = Some(thread);
+        let comes_next = std::mem::replace(&mut self.between, Between::BehindCall);
+        if comes_next == Between::Standing {
+            self.stand()?;
+        }
+        result
+    }
+
+    /// Brings the thread from behind a call to where it stood before, with what is its own.
+    fn stand(&mut self) -> Result<(), Error> {
+        if self.between != Between::BehindCall {
+            return Ok(());
+        }
+        let thread = self.thread.take().ok_or(Error::Died { tid: self.tid })?;
+        let thread = run_until(
+            thread,
+            Event::is_standing,
+            |thread| {
+                thread.interrupt_next()?;
+                thread.resume()
+            },
+            drop,
+        )?;
         thread.set_signal_mask(self.mask)?;
         thread.set_registers(&self.own)?;
         self.thread = Some(thread);
-        result
+        self.between = Between::Standing;
+        Ok(())
     }
 
     fn put_back(&mut self) {
@@ -165,42 +212,40 @@ impl Calls {
 
 impl Drop for Calls {
     fn drop(&mut self) {
+        // What is gone stands no more.
+        let _ = self.stand();
         self.put_back();
     }
 }
 
-/// Runs a thread with the registers set through one system call and back into a stop of the kind it came from.
+/// Runs a thread with the registers set through one system call, into the stop behind it.
 fn execute(
     thread: Stopped,
     call: Syscall,
     born: &mut Option<Pid>,
 ) -> Result<(Stopped, Result<u64, Error>), Error> {
-    let mut run_until = |thread, wanted: fn(Event) -> bool, resume: fn(Stopped) -> Resumed| {
-        run_until(thread, wanted, resume, |child| *born = Some(child))
+    let mut to_boundary = |thread| {
+        let resume = Stopped::resume_to_syscall;
+        run_until(thread, Event::is_syscall, resume, |child| {
+            *born = Some(child);
+        })
     };
-    let thread = run_until(thread, Event::is_syscall, Stopped::resume_to_syscall)?;
+    let thread = to_boundary(thread)?;
     let result = match thread.syscall_info()? {
         SyscallInfo::Entry { number, .. } if number == call.number => Ok(()),
         _ => Err(Error::Astray { tid: thread.tid() }),
     };
-    let thread = run_until(thread, Event::is_syscall, Stopped::resume_to_syscall)?;
+    let thread = to_boundary(thread)?;
     let result = result.and_then(|()| Ok(thread.registers()?.rax));
-    let thread = run_until(thread, Event::is_standing, |thread| {
-        thread.interrupt_next()?;
-        thread.resume()
-    })?;
     Ok((thread, result))
 }
-
-/// A thread that was resumed.
-type Resumed = Result<crate::ptrace::Running, crate::ptrace::Error>;
 
 /// Resumes a thread until it stops as wanted. Other stops (SIGSTOP, which no mask holds back; the group stop that
 /// follows) are passed on as they come, and who is `born` meanwhile is told of.
 pub(super) fn run_until(
     mut thread: Stopped,
     wanted: impl Fn(Event) -> bool,
-    resume: impl Fn(Stopped) -> Resumed,
+    resume: impl Fn(Stopped) -> Result<crate::ptrace::Running, crate::ptrace::Error>,
     mut born: impl FnMut(Pid),
 ) -> Result<Stopped, Error> {
     let tid = thread.tid();

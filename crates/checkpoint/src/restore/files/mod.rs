@@ -44,8 +44,7 @@ pub(crate) struct Files<'s> {
     set: &'s Reading,
     page_size: PageSize,
     made: BTreeMap<u32, OwnedFd>,
-    /// Files of mappings, which may be opened otherwise than their entry says: by id and flags.
-    mapped: BTreeMap<(u32, u32), OwnedFd>,
+    mapped: BTreeMap<MappedFile, OwnedFd>,
     ghosts: BTreeMap<u32, OwnedFd>,
     pipes: BTreeMap<u32, pipe::Ends>,
     fifos: BTreeMap<u32, OwnedFd>,
@@ -70,6 +69,22 @@ pub(crate) struct Files<'s> {
     close_connections: bool,
     /// Names that are only there for this restore.
     spare_names: BTreeSet<PathBuf>,
+}
+
+/// A file of a mapping, which may have been opened otherwise than its entry says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct MappedFile {
+    id: u32,
+    flags: u32,
+}
+
+impl MappedFile {
+    pub(super) fn of(vma: &VmaEntry) -> Self {
+        Self {
+            id: u32::try_from(vma.shmid).unwrap_or(0),
+            flags: vma.fdflags.unwrap_or(0),
+        }
+    }
 }
 
 impl<'s> Files<'s> {
@@ -147,30 +162,39 @@ impl<'s> Files<'s> {
         }
     }
 
-    /// The file of a mapping.
-    pub(super) fn mapped(&mut self, vma: &VmaEntry) -> Result<BorrowedFd<'_>, Error> {
-        let id = u32::try_from(vma.shmid).unwrap_or(0);
+    /// The files of mappings, as these had them open.
+    pub(super) fn mapped(&mut self, all: &[MappedFile]) -> Result<Vec<BorrowedFd<'_>>, Error> {
+        for file in all {
+            self.open_mapped(*file)?;
+        }
+        let found = |file: &MappedFile| {
+            // A packet socket's ring is its own: nobody opens another for the mapping.
+            let file = self.mapped.get(file).or_else(|| self.made.get(&file.id));
+            file.map(AsFd::as_fd)
+        };
+        all.iter()
+            .map(|file| {
+                let id = file.id;
+                found(file).ok_or_else(|| Error::inconsistent(format!("file {id} is not there")))
+            })
+            .collect()
+    }
+
+    fn open_mapped(&mut self, wanted: MappedFile) -> Result<(), Error> {
+        let MappedFile { id, flags } = wanted;
         let entry = self.entry(id)?;
-        if entry.r#type() == FdTypes::Packetsk {
-            return self.get(id); // its ring, which nobody has but itself
-        }
-        let flags = vma.fdflags.unwrap_or(0);
-        if !self.mapped.contains_key(&(id, flags)) {
-            let file = match entry.r#type() {
-                FdTypes::Reg => regular::open_as(self, id, Some(flags))?,
-                FdTypes::Memfd => memory::file(self, entry, Some(flags))?,
-                other => {
-                    let what = format!("a mapping of file {id}, which is {}", other.as_str_name());
-                    return Err(Error::inconsistent(what));
-                }
-            };
-            self.mapped.insert((id, flags), file);
-        }
-        let missing = || Error::inconsistent(format!("file {id} is not there"));
-        self.mapped
-            .get(&(id, flags))
-            .map(AsFd::as_fd)
-            .ok_or_else(missing)
+        let file = match entry.r#type() {
+            FdTypes::Packetsk => return self.get(id).map(drop),
+            _ if self.mapped.contains_key(&wanted) => return Ok(()),
+            FdTypes::Reg => regular::open_as(self, id, Some(flags))?,
+            FdTypes::Memfd => memory::file(self, entry, Some(flags))?,
+            other => {
+                let what = format!("a mapping of file {id}, which is {}", other.as_str_name());
+                return Err(Error::inconsistent(what));
+            }
+        };
+        self.mapped.insert(wanted, file);
+        Ok(())
     }
 
     /// Attaches a System V segment where a mapping has it.

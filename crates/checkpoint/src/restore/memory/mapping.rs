@@ -1,24 +1,46 @@
 //! Mappings made at their addresses, and what is said of them afterwards: advice, locks, guard pages.
 
-use super::super::files::Files;
+use super::super::files::{Files, MappedFile};
 use super::super::space::word;
 use super::super::task::Task;
-use super::super::transport::Transport;
+use super::super::transport::{AT_ONCE, Transport};
 use super::is_made;
 use crate::error::Error;
 use crate::vma::{DROPPABLE, Status, status};
 use plimsoll_image::proto::VmaEntry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Makes mappings one after the other; neighbours are often of one file.
+/// Makes mappings one after the other; their files are handed over many at a time.
 pub(super) struct Mapping<'m, 's> {
-    pub(super) transport: &'m Transport,
-    pub(super) socket: u32,
-    pub(super) files: &'m mut Files<'s>,
-    /// File id, and its number in the task.
-    pub(super) last: Option<(u64, u32)>,
+    transport: &'m Transport,
+    socket: u32,
+    files: &'m mut Files<'s>,
+    /// The files of what is still to be made, in that order, each where it is first needed.
+    ahead: VecDeque<MappedFile>,
+    /// Files that the task has, and their numbers there.
+    lent: BTreeMap<MappedFile, u32>,
 }
 
-impl Mapping<'_, '_> {
+impl<'m, 's> Mapping<'m, 's> {
+    /// To make `vmas`, and no others that are of files.
+    pub(super) fn new<'v>(
+        transport: &'m Transport,
+        socket: u32,
+        files: &'m mut Files<'s>,
+        vmas: impl IntoIterator<Item = &'v VmaEntry>,
+    ) -> Self {
+        let of_files = vmas.into_iter().filter(|vma| is_of_file(vma));
+        let mut ahead: Vec<MappedFile> = of_files.map(MappedFile::of).collect();
+        ahead.dedup();
+        Self {
+            transport,
+            socket,
+            files,
+            ahead: ahead.into(),
+            lent: BTreeMap::new(),
+        }
+    }
+
     pub(super) fn make(
         &mut self,
         task: &mut Task,
@@ -30,11 +52,9 @@ impl Mapping<'_, '_> {
             return self.files.attach(task, vma);
         }
         let is_ring = status.contains(Status::AIORING);
-        let of_file = status.intersects(
-            Status::FILE_PRIVATE | Status::FILE_SHARED | Status::ANON_SHARED | Status::SOCKET,
-        );
+        let of_file = is_of_file(vma);
         let file = if of_file {
-            Some(self.file(task, vma)?)
+            Some(self.file(task, MappedFile::of(vma))?)
         } else {
             None
         };
@@ -67,24 +87,51 @@ impl Mapping<'_, '_> {
     }
 
     /// The number of a mapping's file in the task.
-    fn file(&mut self, task: &mut Task, vma: &VmaEntry) -> Result<u32, Error> {
-        if let Some((id, number)) = self.last.filter(|(id, _)| *id == vma.shmid) {
-            debug_assert_eq!(id, vma.shmid);
-            return Ok(number);
+    fn file(&mut self, task: &mut Task, wanted: MappedFile) -> Result<u32, Error> {
+        if !self.lent.contains_key(&wanted) {
+            self.take_back(task)?;
+            self.lend(task)?;
         }
-        self.close_last(task)?;
-        let file = self.files.mapped(vma)?;
-        let number = self.transport.hand_over(task, self.socket, file)?;
-        self.last = Some((vma.shmid, number));
-        Ok(number)
+        let number = self.lent.get(&wanted).copied();
+        number.ok_or_else(|| Error::inconsistent("mappings are not in the order of their files"))
     }
 
-    pub(super) fn close_last(&mut self, task: &mut Task) -> Result<(), Error> {
-        if let Some((_, number)) = self.last.take() {
-            task.call("close a descriptor", libc::SYS_close, [number.into()])?;
+    /// Hands over the files that come next.
+    fn lend(&mut self, task: &mut Task) -> Result<(), Error> {
+        let mut next = BTreeSet::new();
+        while let Some(file) = self.ahead.front().copied() {
+            if next.len() == AT_ONCE && !next.contains(&file) {
+                break;
+            }
+            next.insert(file);
+            self.ahead.pop_front();
+        }
+        let next = Vec::from_iter(next);
+        let files = self.files.mapped(&next)?;
+        let numbers = self.transport.hand_over_all(task, self.socket, &files)?;
+        self.lent = next.into_iter().zip(numbers).collect();
+        Ok(())
+    }
+
+    /// Closes the files that the task has of us: all but the transport's end.
+    pub(super) fn take_back(&mut self, task: &mut Task) -> Result<(), Error> {
+        let lent = std::mem::take(&mut self.lent);
+        let (below, above): (Vec<u32>, Vec<u32>) =
+            lent.values().partition(|number| **number < self.socket);
+        for numbers in [below, above] {
+            let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) else {
+                continue;
+            };
+            let range = [u64::from(*first), u64::from(*last), 0];
+            task.call("close descriptors", libc::SYS_close_range, range)?;
         }
         Ok(())
     }
+}
+
+fn is_of_file(vma: &VmaEntry) -> bool {
+    let kinds = Status::FILE_PRIVATE | Status::FILE_SHARED | Status::ANON_SHARED | Status::SOCKET;
+    status(vma).intersects(kinds) && !status(vma).contains(Status::SYSVIPC)
 }
 
 pub(super) fn advise(task: &mut Task, vma: &VmaEntry, which: u64) -> Result<(), Error> {

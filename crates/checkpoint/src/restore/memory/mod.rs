@@ -74,14 +74,11 @@ pub(super) fn fill(
     later.settle(process.pid(), &pages, theirs.as_ref());
     let pages = pages.without(later.absent(process.pid()));
     *counted += pages.spans().map(Span::len).sum::<u64>() / page_size.get();
-    let mut mapping = Mapping {
-        transport,
-        socket,
-        files,
-        last: None,
-    };
+    let made = || mm.vmas.iter().filter(|vma| is_made(vma));
+    let missing = made().filter(|vma| !inherited.keeps(vma));
+    let mut mapping = Mapping::new(transport, socket, files, missing);
     let mut reprotect = Vec::new();
-    for vma in mm.vmas.iter().filter(|vma| is_made(vma)) {
+    for vma in made() {
         let written = has_pages(vma) && pages.any_within(vma);
         let opened = if written { vma.prot | WRITE } else { vma.prot };
         if inherited.keeps(vma) {
@@ -94,7 +91,7 @@ pub(super) fn fill(
             reprotect.push(vma);
         }
     }
-    mapping.close_last(task)?;
+    mapping.take_back(task)?;
     match &theirs {
         Some(theirs) => {
             pages.drop_those_of(theirs, &inherited, task)?;
