@@ -275,6 +275,7 @@ impl<'h> Guard<'h> {
             id: whom.id,
             deed: whom.deed,
             cause: whom.cause,
+            was_idle: whom.was_idle,
             extent: whom.extent,
             rule: whom.rule,
             expected_bytes: whom.expected_bytes,

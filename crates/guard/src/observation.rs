@@ -111,6 +111,8 @@ pub struct Workload {
     pub standing: Standing,
     /// Where it does not, and it was the guard that stopped it: why.
     pub stopped_for: Option<Cause>,
+    /// And whether it was idle then: one that was comes back after those that were at work.
+    pub was_idle: bool,
     /// Whether there is a freezer for it.
     pub can_freeze: bool,
     /// Whether its pages can be reclaimed for it alone.

@@ -33,6 +33,8 @@ pub struct Whom {
     pub deed: Deed,
     /// What made it necessary.
     pub cause: Cause,
+    /// Whether it is idle, or was when it was stopped.
+    pub was_idle: bool,
     /// What `kill` would mean.
     pub extent: Extent,
     /// Its rule, by place in the configuration.

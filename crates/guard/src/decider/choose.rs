@@ -158,6 +158,7 @@ fn by(
             name: chosen.workload.name,
             deed: Deed::Rung(rung),
             cause: Cause::Pressure,
+            was_idle: chosen.known.rests(scene.at_ms),
             extent: scene
                 .policy
                 .rule(rule)
@@ -238,6 +239,7 @@ pub(super) fn idle(
             name: workload.name,
             deed: Deed::Rung(Rung::Park),
             cause: Cause::Idle,
+            was_idle: true,
             extent: Default::default(),
             rule: known.rule,
             standing: scene.score(&workload, &known, Rung::Park),

@@ -73,6 +73,8 @@ impl Known {
             held: held(workload),
             before: held(workload),
             wants: held(workload),
+            // Who is stopped when it is seen first was stopped by a guard that is gone.
+            was_idle: workload.was_idle,
             ..Self::default()
         }
     }
@@ -124,11 +126,16 @@ impl Known {
             *tried = Some(at_ms);
         }
         if matches!(rung, Rung::Freeze | Rung::Park) {
-            // Parking makes it work a little, and one that is frozen can't: what it was before counts.
-            if self.frozen_ms.is_none() {
-                self.was_idle = self.idle_ms(at_ms) >= IDLE_MS;
-            }
+            self.was_idle = self.rests(at_ms);
             self.down_ms = at_ms;
+        }
+    }
+
+    /// Whether it is idle. Parking makes it work a little, and one that is frozen can't: of that what it was before counts.
+    pub(super) fn rests(&self, at_ms: u64) -> bool {
+        match self.frozen_ms {
+            None => self.idle_ms(at_ms) >= IDLE_MS,
+            Some(_) => self.was_idle,
         }
     }
 

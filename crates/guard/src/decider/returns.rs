@@ -45,6 +45,7 @@ pub(super) fn back(
             name: workload.name,
             deed,
             cause: Cause::Pressure,
+            was_idle: known.was_idle,
             extent: Default::default(),
             rule: known.rule,
             standing: Score::default(),

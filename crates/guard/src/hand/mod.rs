@@ -37,6 +37,8 @@ pub struct Task {
     pub deed: Deed,
     /// Why.
     pub cause: Cause,
+    /// Whether it is idle: noted where it is stopped.
+    pub was_idle: bool,
     /// What killing means.
     pub extent: Extent,
     /// The workload's rule, by its place in the configuration.
@@ -83,6 +85,7 @@ mod tests {
             id: Id::Group(u64::MAX),
             deed: Deed::Thaw,
             cause: Cause::Pressure,
+            was_idle: true,
             extent: Extent::Process,
             rule: Some(3),
             expected_bytes: Bytes(7),

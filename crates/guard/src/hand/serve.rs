@@ -96,6 +96,7 @@ pub fn release(tools: &Tools) -> (usize, Vec<String>) {
             id: stopped.id,
             deed: Deed::Thaw,
             cause: stopped.cause,
+            was_idle: stopped.was_idle,
             extent: Default::default(),
             rule: None,
             expected_bytes: Bytes::ZERO,

@@ -424,6 +424,7 @@ fn note(task: &Task, standing: Standing) -> Stopped {
     Stopped {
         standing,
         cause: task.cause,
+        was_idle: task.was_idle,
         id: task.id,
     }
 }

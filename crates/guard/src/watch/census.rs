@@ -202,7 +202,7 @@ impl Census {
             pid: found.pid,
             start_ticks: found.start_ticks,
         };
-        let (standing, stopped_for) = stopped.standing(id, stopped.is_parked(found.pid), false);
+        let (standing, note) = stopped.standing(id, stopped.is_parked(found.pid), false);
         if standing == Standing::Running {
             stopped.forget(id);
         }
@@ -217,7 +217,8 @@ impl Census {
                 .shield
                 .or(found.holds_lock.then_some(Shield::HoldsLock)),
             standing,
-            stopped_for,
+            stopped_for: note.map(|note| note.cause),
+            was_idle: note.is_some_and(|note| note.was_idle),
             ..Workload::default()
         })
     }

@@ -371,7 +371,7 @@ impl Slot {
             .as_ref()
             .and_then(|file| first_number(file, buffer))
             == Some(1);
-        let (standing, stopped_for) = stopped.standing(id, self.parked, frozen && !self.parked);
+        let (standing, note) = stopped.standing(id, self.parked, frozen && !self.parked);
         if standing == Standing::Running {
             stopped.forget(id);
         }
@@ -391,7 +391,8 @@ impl Slot {
             mark: open.mark,
             shield: self.shield.or(leads).or(holds),
             standing,
-            stopped_for,
+            stopped_for: note.map(|note| note.cause),
+            was_idle: note.is_some_and(|note| note.was_idle),
             can_freeze: open.freeze.is_some(),
             can_reclaim: open.can_reclaim,
         })

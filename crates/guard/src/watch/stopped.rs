@@ -4,8 +4,9 @@
 //! before it is done. So they outlive any of us, and whoever starts next goes on from them:
 //!
 //! ```text
-//! /run/plimsoll/guard/stopped/frozen-pressure-g1234     the group with inode 1234
-//!                             parked-idle-g1234
+//! /run/plimsoll/guard/stopped/frozen-pressure-g1234      the group with inode 1234, for want of memory
+//!                             parked-resting-g1234       the same, and it was idle
+//!                             parked-idle-g1234          by its rule
 //!                             parked-pressure-p567-8901  process 567, which started at tick 8901
 //! ```
 
@@ -16,6 +17,7 @@ use plimsoll_proc::text::number;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, SeekFrom, openat, seek, statat, unlinkat};
 use std::ffi::{CString, OsStr, OsString};
+use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
@@ -33,35 +35,41 @@ pub struct Stopped {
     pub standing: Standing,
     /// Why.
     pub cause: Cause,
+    /// Whether it was idle.
+    pub was_idle: bool,
     /// To whom.
     pub id: Id,
 }
 
 const STANDINGS: [(&str, Standing); 2] =
     [("frozen", Standing::Frozen), ("parked", Standing::Parked)];
-const CAUSES: [(&str, Cause); 2] = [("pressure", Cause::Pressure), ("idle", Cause::Idle)];
+/// A cause, and whether the workload was idle.
+const CAUSES: [(&str, Cause, bool); 3] = [
+    ("pressure", Cause::Pressure, false),
+    ("resting", Cause::Pressure, true),
+    ("idle", Cause::Idle, true),
+];
+
+/// The name of its note.
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let standing = STANDINGS.iter().find(|(_, it)| *it == self.standing);
+        // Who is parked by its rule is idle whatever else is said of it.
+        let is_it = |(_, cause, was_idle): &&(&str, Cause, bool)| {
+            *cause == self.cause && (*was_idle == self.was_idle || *cause == Cause::Idle)
+        };
+        let standing = standing.map_or("", |(word, _)| word);
+        let cause = CAUSES.iter().find(is_it).map_or("", |(word, ..)| word);
+        write!(f, "{standing}-{cause}-")?;
+        match self.id {
+            Id::Group(inode) => write!(f, "g{inode}"),
+            Id::Process { pid, start_ticks } => write!(f, "p{pid}-{start_ticks}"),
+        }
+    }
+}
 
 impl Stopped {
-    /// The name of its note.
-    #[must_use]
-    pub fn file_name(&self) -> String {
-        let word = |found: Option<&'static str>| found.unwrap_or_default();
-        let standing = STANDINGS
-            .iter()
-            .find(|(_, standing)| *standing == self.standing);
-        let cause = CAUSES.iter().find(|(_, cause)| *cause == self.cause);
-        let id = match self.id {
-            Id::Group(inode) => format!("g{inode}"),
-            Id::Process { pid, start_ticks } => format!("p{pid}-{start_ticks}"),
-        };
-        format!(
-            "{}-{}-{id}",
-            word(standing.map(|it| it.0)),
-            word(cause.map(|it| it.0))
-        )
-    }
-
-    /// The other way round.
+    /// From the name of a note.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
         let mut parts = name.splitn(3, |byte| *byte == b'-');
@@ -69,7 +77,7 @@ impl Stopped {
         let (_, standing) = STANDINGS
             .iter()
             .find(|(word, _)| word.as_bytes() == standing)?;
-        let (_, cause) = CAUSES.iter().find(|(word, _)| word.as_bytes() == cause)?;
+        let (_, cause, was_idle) = CAUSES.iter().find(|(word, ..)| word.as_bytes() == cause)?;
         let id = match id.split_first()? {
             (b'g', inode) => Id::Group(number(inode)?),
             (b'p', name) => process(name)?,
@@ -78,6 +86,7 @@ impl Stopped {
         Some(Self {
             standing: *standing,
             cause: *cause,
+            was_idle: *was_idle,
             id,
         })
     }
@@ -99,7 +108,7 @@ fn process(name: &[u8]) -> Option<Id> {
 pub fn mark(run: &Path, stopped: &Stopped, path: &OsStr) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let mut note = options.open(notes(run).join(stopped.file_name()))?;
+    let mut note = options.open(notes(run).join(stopped.to_string()))?;
     note.write_all(path.as_bytes())
 }
 
@@ -124,7 +133,7 @@ pub fn all(run: &Path) -> io::Result<Vec<(Stopped, OsString)>> {
 /// # Errors
 /// As `unlink(2)`; what is not there is no error.
 pub fn unmark(run: &Path, stopped: &Stopped) -> io::Result<()> {
-    match fs::remove_file(notes(run).join(stopped.file_name())) {
+    match fs::remove_file(notes(run).join(stopped.to_string())) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
@@ -207,22 +216,15 @@ impl StoppedDir {
             .any(|id| matches!(id, Id::Process { pid: first, .. } if *first == pid))
     }
 
-    /// How a workload stands, and whether that is the guard's doing; `parked` and `frozen` say what is so. A note of what is
-    /// no longer so is removed: it was woken, or thawed by somebody.
-    pub(super) fn standing(&self, id: Id, parked: bool, frozen: bool) -> (Standing, Option<Cause>) {
+    /// How a workload stands, and the note of it where that is the guard's doing; `parked` and `frozen` say what is so.
+    pub(super) fn standing(&self, id: Id, parked: bool, frozen: bool) -> (Standing, Option<&Stopped>) {
         let standing = match (parked, frozen) {
             (true, _) => Standing::Parked,
             (false, true) => Standing::Frozen,
             (false, false) => Standing::Running,
         };
-        let ours = self.noted.iter().filter(|note| note.id == id);
-        let mut cause = None;
-        for note in ours {
-            if note.standing == standing {
-                cause = Some(note.cause);
-            }
-        }
-        (standing, cause)
+        let is_it = |note: &&Stopped| note.id == id && note.standing == standing;
+        (standing, self.noted.iter().rfind(is_it))
     }
 
     /// Removes the notes of a workload that runs, unless it is about to be stopped.
@@ -232,25 +234,7 @@ impl StoppedDir {
         }
         for note in self.noted.iter().filter(|note| note.id == id) {
             let mut path = super::path::ShortPath::default();
-            let (standing, cause) = (
-                if note.standing == Standing::Frozen {
-                    "frozen"
-                } else {
-                    "parked"
-                },
-                if note.cause == Cause::Idle {
-                    "idle"
-                } else {
-                    "pressure"
-                },
-            );
-            let path = match note.id {
-                Id::Group(inode) => path.of(format_args!("{standing}-{cause}-g{inode}")),
-                Id::Process { pid, start_ticks } => {
-                    path.of(format_args!("{standing}-{cause}-p{pid}-{start_ticks}"))
-                }
-            };
-            if let Some(path) = path {
+            if let Some(path) = path.of(format_args!("{note}")) {
                 let _ = unlinkat(&self.notes, path, AtFlags::empty()); // the next look tries again
             }
         }
@@ -289,12 +273,21 @@ mod tests {
             (
                 Standing::Frozen,
                 Cause::Pressure,
+                false,
                 Id::Group(7),
                 "frozen-pressure-g7",
             ),
             (
                 Standing::Parked,
+                Cause::Pressure,
+                true,
+                Id::Group(7),
+                "parked-resting-g7",
+            ),
+            (
+                Standing::Parked,
                 Cause::Idle,
+                true,
                 Id::Process {
                     pid: 5,
                     start_ticks: 9,
@@ -302,13 +295,14 @@ mod tests {
                 "parked-idle-p5-9",
             ),
         ];
-        for (standing, cause, id, name) in all {
+        for (standing, cause, was_idle, id, name) in all {
             let stopped = Stopped {
                 standing,
                 cause,
+                was_idle,
                 id,
             };
-            assert_eq!(stopped.file_name(), name);
+            assert_eq!(stopped.to_string(), name);
             assert_eq!(Stopped::parse(name.as_bytes()), Some(stopped));
         }
         for name in [
@@ -332,6 +326,7 @@ mod tests {
         let note = Stopped {
             standing: Standing::Frozen,
             cause: Cause::Pressure,
+            was_idle: false,
             id: Id::Group(7),
         };
         mark(run.path(), &note, OsStr::new("/a")).unwrap();
@@ -346,7 +341,7 @@ mod tests {
         assert!(dir.is_parked(5) && !dir.is_parked(9));
         assert_eq!(
             dir.standing(Id::Group(7), false, true),
-            (Standing::Frozen, Some(Cause::Pressure))
+            (Standing::Frozen, Some(&note))
         );
         assert_eq!(
             dir.standing(Id::Group(8), false, true),
