@@ -80,14 +80,17 @@ impl Sum for Bytes {
 }
 
 impl fmt::Display for Bytes {
-    /// Three significant digits and an IEC unit (`512 B`, `1.50 GiB`); width and fill are honoured.
+    /// Three significant digits and an IEC unit (`512 B`, `1.50 GiB`); width and fill are honoured. Allocates nothing: who must
+    /// not says sizes, too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&iec(self.0))
+        let mut words = Words::default();
+        iec(self.0, &mut words)?;
+        f.pad(words.text())
     }
 }
 
 /// Three significant digits in the largest unit that the size fills once rounded.
-fn iec(bytes: u64) -> String {
+fn iec(bytes: u64, to: &mut impl fmt::Write) -> fmt::Result {
     for (prefix, shift) in PREFIXES {
         let size = bytes as f64 / (1u64 << shift) as f64;
         if size >= 0.9995 {
@@ -98,10 +101,34 @@ fn iec(bytes: u64) -> String {
             } else {
                 0
             };
-            return format!("{size:.decimals$} {prefix}iB");
+            return write!(to, "{size:.decimals$} {prefix}iB");
         }
     }
-    format!("{bytes} B")
+    write!(to, "{bytes} B")
+}
+
+/// Room for the longest, `1023 MiB`, twice over.
+#[derive(Debug, Default)]
+struct Words {
+    room: [u8; 16],
+    length: usize,
+}
+
+impl Words {
+    fn text(&self) -> &str {
+        let written = self.room.get(..self.length).unwrap_or_default();
+        std::str::from_utf8(written).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for Words {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let end = self.length.saturating_add(more.len());
+        let place = self.room.get_mut(self.length..end).ok_or(fmt::Error)?;
+        place.copy_from_slice(more.as_bytes());
+        self.length = end;
+        Ok(())
+    }
 }
 
 /// Why a size could not be read.
