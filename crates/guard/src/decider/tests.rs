@@ -147,6 +147,7 @@ impl World {
                 {
                     sim.shown.standing = Standing::Parked;
                     sim.shown.stopped_for = Some(whom.cause);
+                    sim.shown.was_idle = whom.was_idle;
                 }
             } else {
                 self.take_effect(&whom);
@@ -286,6 +287,24 @@ fn a_slow_leak_beside_idle_work_has_the_idle_parked_first() {
         "{parked:?}"
     );
     assert!(world.did(Rung::Freeze).is_empty() && world.did(Rung::Kill).is_empty());
+}
+
+/// There is less room than anything comes back into, and no pressure: more of the idle leave for work that waits, and for that alone.
+#[test]
+fn a_guard_that_is_started_again_knows_who_was_idle() {
+    for was_idle in [true, false] {
+        let mut idle: Vec<_> = (0..8)
+            .map(|n| workload(&format!("/agents/{n}"), 128))
+            .collect();
+        let parked = &mut idle[0].shown;
+        parked.anon_bytes = Bytes(MIB);
+        parked.standing = Standing::Parked;
+        parked.stopped_for = Some(Cause::Pressure);
+        parked.was_idle = was_idle;
+        let mut world = World::new(1024, idle);
+        world.run(60);
+        assert_eq!(world.acts.is_empty(), was_idle, "{:?}", world.told());
+    }
 }
 
 #[test]

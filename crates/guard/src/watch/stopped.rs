@@ -217,7 +217,12 @@ impl StoppedDir {
     }
 
     /// How a workload stands, and the note of it where that is the guard's doing; `parked` and `frozen` say what is so.
-    pub(super) fn standing(&self, id: Id, parked: bool, frozen: bool) -> (Standing, Option<&Stopped>) {
+    pub(super) fn standing(
+        &self,
+        id: Id,
+        parked: bool,
+        frozen: bool,
+    ) -> (Standing, Option<&Stopped>) {
         let standing = match (parked, frozen) {
             (true, _) => Standing::Parked,
             (false, true) => Standing::Frozen,
