@@ -39,6 +39,7 @@ impl Scene {
         let name = scene.group.path().file_name().unwrap().to_str().unwrap();
         let config = format!(
             "[files]\nrun = \"{0}/run\"\nlog = \"{0}/log\"\nrecording = \"{0}/recording\"\n\
+             recordings = \"{0}/recordings\"\n\
              [pace]\ncalm-look = \"20ms\"\nretry = \"1s\"\n\
              [[workload]]\nmatch = \"*/{name}\"\nladder = [\"park\"]\nidle = \"300ms\"\n\
              [[workload]]\nmatch = \"*\"\nladder = []\n",
@@ -166,6 +167,27 @@ fn who_is_idle_is_parked_and_wakes_on_input_and_the_log_says_why() {
     let log = fs::read_to_string(scene.scratch.path().join("log")).unwrap();
     let acted = log.lines().filter(|line| line.contains("\"act\":")).count();
     assert_eq!(acts, acted, "{log}");
+}
+
+#[test]
+fn the_last_minutes_before_an_act_are_written_down_where_somebody_records() {
+    need!(Root, CgroupV1Memory, Userfaultfd);
+    let scene = Scene::set("guard-recorded");
+    let directory = scene.scratch.path().join("recordings");
+    let mut recorder = plimsoll();
+    recorder.arg("record").arg(&directory);
+    let recorder = AtWork(recorder.stderr(Stdio::null()).spawn().unwrap());
+    until(|| directory.join("tell").exists());
+    let guard = scene.guard();
+    until(|| scene.is_out());
+    let told = format!("the minutes before it: {}/plimsoll-", directory.display());
+    until(|| scene.log().contains(&told));
+    let files = fs::read_dir(&directory).unwrap();
+    let name = |file: fs::DirEntry| file.file_name().into_string().unwrap();
+    let mut names = files.map(|file| name(file.unwrap()));
+    assert!(names.any(|name| name.ends_with("-act.rec")));
+    recorder.end();
+    guard.end();
 }
 
 /// Who dies with the guard.

@@ -261,8 +261,11 @@ impl<'h> Guard<'h> {
             words: act,
             what: What::Act(act),
         };
-        let would = if self.dry_run { "would " } else { "" };
-        self.pen.send(b'L', |to| {
+        let (would, letter) = match self.dry_run {
+            true => ("would ", b'L'),
+            false => ("", b'A'),
+        };
+        self.pen.send(letter, |to| {
             writeln!(to, "plimsoll guard: {would}{act}")?;
             serde_json::to_writer(to, &line).map_err(Into::into)
         });

@@ -1,9 +1,11 @@
 //! The log. The loop must not wait for a disk, so it hands packets to a scribe, a process of its own, and drops what that has
 //! no room for; the scribe writes them to files and to stderr, which is the journal under systemd.
 //!
-//! A packet is a letter, then: `L` a plain line, a line feed and its JSON; `R` a line of a recording.
+//! A packet is a letter, then: `L` a plain line, a line feed and its JSON; `A` the same of an act, which whoever records the last
+//! minutes is told of; `R` a line of a recording.
 
 use crate::config::Files;
+use plimsoll_record::bell;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::fs::{self, File, OpenOptions};
@@ -82,7 +84,11 @@ pub fn write_down(socket: impl AsFd, files: &Files) -> Result<(), Errno> {
             received => received?.1,
         };
         match packet.get(..length).and_then(<[u8]>::split_first) {
-            Some((b'L', both)) => {
+            Some((b'L' | b'A', both)) => {
+                if packet.starts_with(b"A") && !files.recordings.is_empty() {
+                    // What is not written for want of a recorder is no reason to write no log.
+                    let _ = bell::ring(Path::new(&files.recordings));
+                }
                 let end = both
                     .iter()
                     .position(|byte| *byte == b'\n')

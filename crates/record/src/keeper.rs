@@ -13,9 +13,10 @@ use rustix::fs::{
     AtFlags, Mode, OFlags, RawDir, SeekFrom, fdatasync, openat, renameat, seek, unlinkat,
 };
 use rustix::io::{Errno, write};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::io::Write;
 use std::mem::MaybeUninit;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -256,10 +257,54 @@ fn file_name(name: &mut [u8; 64], reason: Reason, unix_s: i64) -> Option<&CStr> 
     CStr::from_bytes_until_nul(name).ok()
 }
 
+/// The first recording of a directory that was written at this time or within so many seconds from then on.
+#[must_use]
+pub fn soon_after(directory: &Path, unix_s: i64, within_s: i64) -> Option<PathBuf> {
+    let due = unix_s..=unix_s.saturating_add(within_s);
+    let written = |name: &OsStr| -> Option<i64> {
+        let name = name.to_str()?.strip_prefix("plimsoll-")?;
+        let (seconds, _reason) = name.strip_suffix(".rec")?.split_once('-')?;
+        seconds.parse().ok()
+    };
+    let names = std::fs::read_dir(directory).ok()?;
+    let names = names.filter_map(|entry| Some(entry.ok()?.file_name()));
+    let in_time = names.filter_map(|name| Some((written(&name)?, name)));
+    let first = in_time.filter(|(time, _)| due.contains(time)).min()?;
+    Some(directory.join(first.1))
+}
+
 /// The name that a recording was given, for people.
 #[must_use]
 pub(crate) fn name_of(written: &Written) -> String {
     let mut name = [0; 64];
     let name = file_name(&mut name, written.reason, written.unix_s);
     name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recording_of_an_event_is_found_by_its_time() {
+        let scratch = tempfile::tempdir().unwrap();
+        for name in [
+            "plimsoll-0000000100-act.rec",
+            "plimsoll-0000000107-oom-kill.rec",
+            "plimsoll-0000000106-x",
+            "plimsoll-106.rec",
+            "tell",
+        ] {
+            std::fs::write(scratch.path().join(name), "").unwrap();
+        }
+        let found = |unix_s| soon_after(scratch.path(), unix_s, 5);
+        assert_eq!(found(101), None);
+        assert_eq!(
+            found(98),
+            Some(scratch.path().join("plimsoll-0000000100-act.rec"))
+        );
+        let kill = scratch.path().join("plimsoll-0000000107-oom-kill.rec");
+        assert_eq!(found(102), Some(kill));
+        assert_eq!(soon_after(Path::new("/nowhere"), 0, 5), None);
+    }
 }

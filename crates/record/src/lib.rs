@@ -13,6 +13,7 @@
 //! The bytes of a recording are described in `docs/record-format.md`.
 
 pub mod beat;
+pub mod bell;
 pub mod delta;
 pub mod recording;
 pub mod ring;
@@ -25,7 +26,7 @@ mod keeper;
 mod recorder;
 
 pub use beat::{Beat, Source};
-pub use keeper::FILES_KEPT;
+pub use keeper::{FILES_KEPT, soon_after};
 pub use recorder::{Ended, Note, RecordError, Recorder, Settings, Written};
 pub use recording::{Recording, RecordingError};
 pub use ring::Ring;

@@ -2,6 +2,7 @@
 //!
 //! All that can fail or take long is done before the loop begins, in [`Recorder::prepare`].
 
+use crate::bell;
 use crate::keeper::{self, Keeper};
 use crate::ring::{Ring, SLOTS};
 use crate::sampler::Sampler;
@@ -83,6 +84,7 @@ pub struct Recorder {
     sampler: Sampler,
     keeper: Keeper,
     pressure: Option<OwnedFd>,
+    bell: Option<OwnedFd>,
     triggers: Triggers,
 }
 
@@ -116,14 +118,17 @@ impl Recorder {
         let spared = fs::write("/proc/self/oom_score_adj", "-1000");
         weaker("the kernel may choose it to be killed", spared);
         let pressure = watch_pressure();
+        let bell = bell::hang(&directory);
         let keeper = Keeper::start(ring, slot_bytes, directory).map_err(RecordError::Thread)?;
         let pressure = pressure
             .map_err(|errno| weaker("it is not told of memory pressure", Err(errno.into())));
+        let bell = bell.map_err(|errno| weaker("no other program can ask it", Err(errno.into())));
         Ok(Self {
             every: settings.every,
             sampler,
             keeper,
             pressure: pressure.ok(),
+            bell: bell.ok(),
             triggers: Triggers::default(),
         })
     }
@@ -192,18 +197,11 @@ impl Recorder {
         end: BorrowedFd<'_>,
         told: BorrowedFd<'_>,
     ) -> Result<bool, RecordError> {
-        // Where there is no pressure to be told of, it is `end` that is waited for twice.
-        let (pressure, urgent) = match &self.pressure {
-            Some(file) => (PollFd::new(file, PollFlags::PRI), PollFlags::PRI),
-            None => (
-                PollFd::from_borrowed_fd(end, PollFlags::empty()),
-                PollFlags::empty(),
-            ),
-        };
         let mut waited = [
             PollFd::from_borrowed_fd(end, PollFlags::IN),
             PollFd::from_borrowed_fd(told, PollFlags::IN),
-            pressure,
+            wait_for(self.pressure.as_ref(), PollFlags::PRI, end),
+            wait_for(self.bell.as_ref(), PollFlags::IN, end),
         ];
         let left = next.saturating_sub(since_boot());
         let timeout =
@@ -212,15 +210,27 @@ impl Recorder {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(RecordError::Wait(errno.into())),
         }
-        let [ended, asked, pressed] = waited.map(|fd| fd.revents());
+        let [ended, asked, pressed, rung] = waited.map(|fd| fd.revents());
         if asked.contains(PollFlags::IN) {
             let _ = rustix::io::read(told, &mut [0; 64]); // it was readable
             self.triggers.event(since_boot(), Reason::Told);
         }
-        if !urgent.is_empty() && pressed.contains(urgent) {
+        if pressed.contains(PollFlags::PRI) {
             self.triggers.event(since_boot(), Reason::Pressure);
         }
+        if let Some(bell) = self.bell.as_ref().filter(|_| rung.contains(PollFlags::IN)) {
+            let _ = rustix::io::read(bell, &mut [0; 64]); // it was readable
+            self.triggers.event(since_boot(), Reason::Act);
+        }
         Ok(ended.contains(PollFlags::IN))
+    }
+}
+
+/// Where a file is not there, it is `end` that is waited for once more, for nothing.
+fn wait_for<'f>(file: Option<&'f OwnedFd>, what: PollFlags, end: BorrowedFd<'f>) -> PollFd<'f> {
+    match file {
+        Some(file) => PollFd::new(file, what),
+        None => PollFd::from_borrowed_fd(end, PollFlags::empty()),
     }
 }
 

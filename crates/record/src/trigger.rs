@@ -10,6 +10,8 @@ use std::time::Duration;
 pub enum Reason {
     /// Tasks stand still for want of memory.
     Pressure,
+    /// Another program did something about memory, and asked for it ([`crate::bell`]).
+    Act,
     /// The kernel killed a process to get memory.
     OomKill,
     /// Somebody asked for it.
@@ -24,6 +26,7 @@ impl Reason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pressure => "pressure",
+            Self::Act => "act",
             Self::OomKill => "oom-kill",
             Self::Told => "told",
             Self::End => "end",
@@ -34,7 +37,7 @@ impl Reason {
     const fn delay(self) -> Duration {
         match self {
             Self::Pressure => Duration::from_secs(10),
-            Self::OomKill => Duration::from_secs(3),
+            Self::Act | Self::OomKill => Duration::from_secs(3),
             Self::Told | Self::End => Duration::ZERO,
         }
     }
@@ -42,7 +45,7 @@ impl Reason {
     /// How long afterwards the same is no news.
     const fn pause(self) -> Duration {
         match self {
-            Self::Pressure => Duration::from_secs(120),
+            Self::Pressure | Self::Act => Duration::from_secs(120),
             Self::OomKill => Duration::from_secs(10),
             Self::Told | Self::End => Duration::ZERO,
         }
@@ -121,6 +124,19 @@ mod tests {
         assert_eq!(triggers.take_due(s(60)), None);
         triggers.oom_kills(s(61), 9);
         assert_eq!(triggers.take_due(s(64)), Some(Reason::OomKill));
+    }
+
+    #[test]
+    fn acts_that_follow_each_other_are_one_event_and_do_not_wait_for_pressure() {
+        let mut triggers = Triggers::default();
+        triggers.event(s(0), Reason::Pressure);
+        for second in 1..100 {
+            triggers.event(s(second), Reason::Act);
+            let due = triggers.take_due(s(second));
+            assert_eq!(due, (second == 4).then_some(Reason::Act), "{second}");
+        }
+        triggers.event(s(101), Reason::OomKill);
+        assert_eq!(triggers.take_due(s(104)), Some(Reason::OomKill));
     }
 
     #[test]

@@ -169,6 +169,8 @@ pub struct Files {
     pub recording: String,
     /// Directory for checkpoints.
     pub checkpoints: String,
+    /// Where `plimsoll record` writes: it is told of every act. Nobody is where it is empty.
+    pub recordings: String,
 }
 
 impl Default for Files {
@@ -178,6 +180,7 @@ impl Default for Files {
             log: "/var/log/plimsoll/guard.log".to_owned(),
             recording: String::new(),
             checkpoints: "/var/lib/plimsoll/checkpoints".to_owned(),
+            recordings: "/var/lib/plimsoll/recordings".to_owned(),
         }
     }
 }
