@@ -103,7 +103,7 @@ fn shift(task: &mut Task, mappings: &[KernelMapping], from: u64, to: u64) -> Res
             [start, length, length, flags, target],
         )?;
         if mapping.is_vdso {
-            task.site_moved()?;
+            task.vdso_moved(start, target)?;
         }
     }
     Ok(())

@@ -32,8 +32,8 @@ pub(crate) const SCRATCH_BYTES: u64 = 64 << 10;
 pub(crate) struct Task {
     pub(crate) tid: Pid,
     calls: Option<Calls>,
-    /// The `syscall` instruction that it executes.
-    site: u64,
+    /// The `syscall` instruction that it executes: the vdso's.
+    site: Site,
     pub(crate) scratch: Scratch,
 }
 
@@ -49,18 +49,27 @@ impl Task {
             Stop::Stopped(stopped) => stopped,
             Stop::Exited(_) | Stop::Busy(_) => return Err(step.errno(Errno::SRCH)),
         };
-        Self::hold(stopped, scratch)
+        Self::hold(stopped, site(tid)?, scratch)
     }
 
-    fn hold(stopped: Stopped, scratch: Scratch) -> Result<Self, Error> {
-        let tid = stopped.tid();
-        let (site, calls) = begin(stopped)?;
-        Ok(Self {
-            tid,
-            calls: Some(calls),
+    fn hold(stopped: Stopped, site: Site, scratch: Scratch) -> Result<Self, Error> {
+        let mut task = Self {
+            tid: stopped.tid(),
+            calls: None,
             site,
             scratch,
-        })
+        };
+        task.take_up(stopped)?;
+        Ok(task)
+    }
+
+    /// Prepares the stopped thread for calls.
+    fn take_up(&mut self, stopped: Stopped) -> Result<(), Error> {
+        let step = Step::new("take up", self.tid);
+        let calls = Calls::begin(stopped, &self.site, Room::None);
+        let calls = calls.map_err(|refused| step.failed(refused.why))?;
+        self.calls = Some(calls.in_a_row());
+        Ok(())
     }
 
     /// Executes a call; what the kernel refuses is an error that says `what` was tried.
@@ -149,25 +158,23 @@ impl Task {
             .wait()
             .map_err(|error| step.failed(error))?
         {
-            Wait::Stopped(stopped) => Self::hold(stopped, self.scratch),
+            Wait::Stopped(stopped) => Self::hold(stopped, self.site, self.scratch),
             Wait::Exited(_) => Err(step.errno(Errno::SRCH)),
         }
     }
 
     /// Goes on with the `syscall` instruction at its new place, after the vdso was moved.
-    pub(crate) fn site_moved(&mut self) -> Result<(), Error> {
+    pub(crate) fn vdso_moved(&mut self, from: u64, to: u64) -> Result<(), Error> {
         let stopped = self.lay_down()?;
-        let (site, calls) = begin(stopped)?;
-        (self.site, self.calls) = (site, Some(calls));
-        Ok(())
+        self.site = self.site.moved(from, to);
+        self.take_up(stopped)
     }
 
     /// Forgets the restartable sequences that it was born with: they lie in memory that is about to go.
     pub(crate) fn forget_rseq(&mut self) -> Result<(), Error> {
         let stopped = self.lay_down()?;
         let area = stopped.rseq();
-        let (site, calls) = begin(stopped)?;
-        (self.site, self.calls) = (site, Some(calls));
+        self.take_up(stopped)?;
         let Some(area) = area.ok().filter(|area| area.address != 0) else {
             return Ok(());
         };
@@ -189,9 +196,7 @@ impl Task {
         stopped
             .set_options(OPTIONS | Options::SUSPEND_SECCOMP)
             .map_err(|error| step.failed(error))?;
-        let (site, calls) = begin(stopped)?;
-        (self.site, self.calls) = (site, Some(calls));
-        Ok(())
+        self.take_up(stopped)
     }
 
     /// Ends the process as a wait status says: by an exit code, or by a signal.
@@ -212,7 +217,7 @@ impl Task {
             let registers = stopped.registers().map_err(|error| step.failed(error))?;
             let exit = Syscall::new(libc::SYS_exit_group, [code]);
             let registers = Registers {
-                rip: self.site,
+                rip: self.site.syscall(),
                 ..registers.calling(exit)
             };
             stopped
@@ -295,16 +300,12 @@ impl Memory {
     }
 }
 
-/// Prepares a thread for calls by the `syscall` instruction of its vdso.
-fn begin(stopped: Stopped) -> Result<(u64, Calls), Error> {
-    let tid = stopped.tid();
+/// The `syscall` instruction of a task's vdso.
+fn site(tid: Pid) -> Result<Site, Error> {
     let step = Step::new("find the vdso", tid);
     let vdso = super::kernel_mappings::of(tid)?
         .into_iter()
         .filter(|mapping| mapping.is_vdso)
         .map(|mapping| mapping.span);
-    let site = Site::find(tid, vdso).map_err(|error| step.failed(error))?;
-    let calls = Calls::begin(stopped, &site, Room::None);
-    let calls = calls.map_err(|refused| step.failed(refused.why))?;
-    Ok((site.syscall(), calls.in_a_row()))
+    Site::find(tid, vdso).map_err(|error| step.failed(error))
 }

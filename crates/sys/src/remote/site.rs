@@ -101,6 +101,19 @@ impl Site {
         found.site().ok_or(Error::NoSyscallInstruction { pid })
     }
 
+    /// The same instructions after the mapping that all of them lie in was moved (`mremap(2)`).
+    #[must_use]
+    pub fn moved(self, from: u64, to: u64) -> Self {
+        let there = |address: u64| to.wrapping_add(address.wrapping_sub(from));
+        Self {
+            syscall: there(self.syscall),
+            way_home: self.way_home.map(|way_home| WayHome {
+                syscall_ret: there(way_home.syscall_ret),
+                restorer: there(way_home.restorer),
+            }),
+        }
+    }
+
     /// Address of a `syscall` instruction, for a thread that is not to come back from its call.
     #[must_use]
     pub fn syscall(&self) -> u64 {
