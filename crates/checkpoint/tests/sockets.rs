@@ -22,6 +22,7 @@ while True:
     got = client.recv(1 << 16)
     if not got: print("end"); break
     assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "options"
+    assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) > 10000, "segments" # the loopback's are long
     client.sendall(got); turn += 1
     print("turn", turn)
 "#;

@@ -16,6 +16,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown, bind, send, shutdown};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 type Stream = Entry<TcpStreamEntry>;
 
@@ -60,7 +61,7 @@ pub(super) fn connect(
         return ask(socket, peer);
     }
     repair::set_sequence(fd, Queue::Send, first)?;
-    rustix::net::connect(socket, &peer)?;
+    connect_with_segments(socket, peer, stream.mss_clamp)?;
     repair::agree(fd, &agreed(stream))?;
     if let Some(timestamp) = stream.timestamp {
         let timestamp = timestamp.cast_signed();
@@ -79,6 +80,24 @@ pub(super) fn connect(
         Some(window) => repair::set_window(fd, window),
         None => Ok(()),
     }
+}
+
+/// Connects a socket whose peer takes segments of so many bytes. The kernel computes what it sends at once when it connects, and
+/// does not do so again when it is told what was agreed: without this a connection would go on in segments of 536 bytes.
+fn connect_with_segments(socket: &OwnedFd, peer: SocketAddr, bytes: u32) -> Result<(), Errno> {
+    /// What `TCP_MAXSEG` takes (`TCP_MIN_MSS`, `MAX_TCP_WINDOW`).
+    const TAKEN: RangeInclusive<u32> = 88..=32767;
+    let set = |bytes: u32| {
+        let bytes = bytes.cast_signed();
+        set_number(socket, libc::IPPROTO_TCP, libc::TCP_MAXSEG, bytes)
+    };
+    let most = bytes.min(*TAKEN.end());
+    let asked = TAKEN.contains(&most);
+    if asked {
+        set(most)?;
+    }
+    rustix::net::connect(socket, &peer)?;
+    if asked { set(0) } else { Ok(()) }
 }
 
 /// A connection that has not been answered yet is asked for again.
