@@ -6,7 +6,7 @@
 
 use crate::config::Policy;
 use crate::control::{Control, Counts, Status};
-use crate::decider::{Act, Level, MOST_ACTS, State, decide, look_again_in_ms};
+use crate::decider::{Act, Level, MOST_ACTS, State, Whom, decide, look_again_in_ms};
 use crate::hand::Task;
 use crate::hand::crew::{CREW, Crew, Hire};
 use crate::notify::Manager;
@@ -253,6 +253,13 @@ impl<'h> Guard<'h> {
     }
 
     fn begin(&mut self, act: &Act) {
+        // Whoever acts is told before it is written down: the words take their time.
+        if let Some(whom) = &act.whom {
+            self.counts.acts = self.counts.acts.saturating_add(1);
+            self.hand_out(whom);
+        } else {
+            self.counts.refusals = self.counts.refusals.saturating_add(1);
+        }
         let line = Line {
             schema: LOG_SCHEMA,
             unix_ms: unix_ms(),
@@ -261,19 +268,18 @@ impl<'h> Guard<'h> {
             words: act,
             what: What::Act(act),
         };
-        let (would, letter) = match self.dry_run {
-            true => ("would ", b'L'),
-            false => ("", b'A'),
+        let would = if self.dry_run { "would " } else { "" };
+        let letter = match act.whom {
+            Some(_) if !self.dry_run => b'A',
+            _ => b'L',
         };
         self.pen.send(letter, |to| {
             writeln!(to, "plimsoll guard: {would}{act}")?;
             serde_json::to_writer(to, &line).map_err(Into::into)
         });
-        let Some(whom) = &act.whom else {
-            self.counts.refusals = self.counts.refusals.saturating_add(1);
-            return;
-        };
-        self.counts.acts = self.counts.acts.saturating_add(1);
+    }
+
+    fn hand_out(&mut self, whom: &Whom) {
         let task = Task {
             id: whom.id,
             deed: whom.deed,

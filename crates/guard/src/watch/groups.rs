@@ -4,7 +4,7 @@
 //! the topmost is not, since everything else would go with it, and neither are those that the host itself lives in
 //! ([`SYSTEM`]).
 
-use super::stopped::{StoppedDir, each_name};
+use super::stopped::{StoppedDir, each_entry};
 use crate::config::is_like;
 use crate::decider::MOST_WORKLOADS;
 use crate::name::Name;
@@ -15,7 +15,7 @@ use plimsoll_proc::kernel_text;
 use plimsoll_proc::text::{lines, number, words};
 use plimsoll_units::Bytes;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, fgetxattr, fstat, openat};
+use rustix::fs::{FileType, Mode, OFlags, fgetxattr, fstat, openat};
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
@@ -190,9 +190,10 @@ impl Groups {
     }
 
     fn walk(&mut self, dir: &OwnedFd, depth: usize, buffer: &mut [u8]) {
-        each_name(dir, |name| {
-            // Files of the kernel's have a dot in their names, and groups may: what is no directory can't be opened as one.
-            if name == b"." || name == b".." || depth >= DEEPEST {
+        each_entry(dir, |name, kind| {
+            // Files of the kernel's are the most of it, and to try to open each would be the most of a survey.
+            let may_be_group = matches!(kind, FileType::Directory | FileType::Unknown);
+            if !may_be_group || name == b"." || name == b".." || depth >= DEEPEST {
                 return;
             }
             let length = self.path.len();

@@ -15,7 +15,9 @@ use crate::hand::crew::CREW;
 use crate::observation::{Cause, Id, Standing};
 use plimsoll_proc::text::number;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, SeekFrom, openat, seek, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, SeekFrom, openat, seek, statat, unlinkat,
+};
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::fs::{self, DirBuilder};
@@ -258,13 +260,18 @@ fn has_record(parked: &OwnedFd, tree: Id) -> bool {
 
 /// Gives the name of everything in a directory.
 pub(super) fn each_name(directory: &OwnedFd, mut name: impl FnMut(&[u8])) {
+    each_entry(directory, |entry, _| name(entry));
+}
+
+/// Gives the name of everything in a directory, and what it is where the file system says so.
+pub(super) fn each_entry(directory: &OwnedFd, mut each: impl FnMut(&[u8], FileType)) {
     if seek(directory, SeekFrom::Start(0)).is_err() {
         return;
     }
     let mut room = [MaybeUninit::uninit(); 4096];
     let mut entries = RawDir::new(directory, &mut room);
     while let Some(Ok(entry)) = entries.next() {
-        name(entry.file_name().to_bytes());
+        each(entry.file_name().to_bytes(), entry.file_type());
     }
 }
 
