@@ -29,6 +29,9 @@ swapoff "$disk"
 swapon "$second"
 swapon "$disk"
 ip link set lo up
+# TCP's buffers of the whole host have bounds of their own, made from its RAM: from the second on no socket gets more, which in this
+# guest is below the hold (tcp_init_mem, tcp_under_memory_pressure). It is the hold that is to be met here.
+echo 100000 200000 300000 > /proc/sys/net/ipv4/tcp_mem
 
 before=$(sectors)
 sh /scenes/held.sh /out "$ram" "$swap" "$@"

@@ -2,6 +2,7 @@
 
 use crate::program::{json, plimsoll, transcript};
 use plimsoll_testkit::need;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -100,10 +101,71 @@ fn signals_are_passed_on() {
         std::thread::yield_now();
     }
     assert!(is_held(&name));
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(9));
     assert!(!is_held(&name));
+}
+
+/// Everybody in a hold.
+fn processes(name: &str) -> Vec<Pid> {
+    let document = json(&["holds", name, "--json"]);
+    let group = document["holds"][0]["group"].as_str().unwrap();
+    let listed = std::fs::read_to_string(Path::new(group).join("cgroup.procs")).unwrap();
+    let pids = listed.lines().map(|line| line.parse().unwrap());
+    pids.map(|pid| Pid::from_raw(pid).unwrap()).collect()
+}
+
+#[test]
+fn what_a_killed_run_leaves_is_found_and_released() {
+    need!(Root, CgroupV1Memory);
+    let name = name("orphan");
+    let mut command = plimsoll();
+    command.args([
+        "run", "-q", "--ram", "64M", "--name", &name, "--", "sleep", "1000",
+    ]);
+    let mut runner = command.spawn().unwrap();
+    let sleeps = |pid: &Pid| {
+        let comm = std::fs::read(format!("/proc/{pid}/comm"));
+        comm.is_ok_and(|comm| comm == b"sleep\n")
+    };
+    while !is_held(&name) || !processes(&name).iter().any(sleeps) {
+        assert_eq!(runner.try_wait().unwrap(), None);
+    }
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    let left = processes(&name);
+    assert_eq!(left.len(), 1);
+    let released = plimsoll().args(["release", &name]).output().unwrap();
+    assert!(released.status.success(), "{}", transcript(&released));
+    assert!(!is_held(&name) && left.iter().all(sleeps), "it runs on");
+    for pid in left {
+        kill_process(pid, Signal::KILL).unwrap();
+    }
+}
+
+/// At each of these instants something else has been done: nothing yet, written down, made, limited, the command started.
+#[test]
+fn a_run_killed_at_any_instant_leaves_nothing_that_stays() {
+    need!(Root, CgroupV1Memory);
+    let ours = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let ours = ours.lines().find(|line| line.contains(":memory:")).unwrap();
+    let ours = ours.rsplit(':').next().unwrap().trim_start_matches('/');
+    let above = Path::new("/sys/fs/cgroup/memory").join(ours);
+    for instant in 0..24 {
+        let name = name(&format!("killed-{instant}"));
+        let mut command = plimsoll();
+        command.args([
+            "run", "-q", "--ram", "64M", "--name", &name, "--", "sleep", "0.2",
+        ]);
+        let mut runner = command.spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(instant));
+        let _ = runner.kill(); // it may have ended
+        runner.wait().unwrap();
+        // Its command ends by itself, if it ever began; what is asked then is looked at.
+        while is_held(&name) {}
+        let group = above.join(format!("plimsoll-hold-{name}"));
+        assert!(!group.exists(), "{}", group.display());
+    }
 }
 
 #[test]
@@ -249,8 +311,8 @@ pub(crate) fn kept(kind: &str, hold: &Value) {
     println!("{kind:18} {charged:>9} and {tcp:>8} of TCP, of {ram}");
     assert!((charged + tcp) * 100 <= ram * 102, "{kind}: {hold}");
     if kind == "tcp-pairs" {
-        // v1 counts them apart; on v2 the load ends where the kernel's own bounds of TCP's buffers are met.
-        assert!(tcp > 0 || charged * 2 >= ram, "{hold}");
+        // v1 counts them apart.
+        assert!(tcp > 0 || charged * 100 >= ram * 97, "{hold}");
     } else {
         assert!(
             charged * 100 >= ram * 97,

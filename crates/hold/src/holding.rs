@@ -3,7 +3,7 @@
 
 use crate::apply::{self, Previous, Settings};
 use crate::host::Host;
-use crate::place::{self, Own};
+use crate::place::{self, Intended, Own};
 use crate::plan::{Abilities, HIGH, MAX, Plan, Remark, SWAP_MAX, plan};
 use crate::record::{Record, Records};
 use crate::systemd::{self, Unit};
@@ -143,6 +143,11 @@ fn hold_group(
                 group,
             };
             carry_out(records, &mut record, &unit, &plan)?;
+            // systemd notes a limit also where it was given no memory controller to keep it with.
+            if !unit.group.has(MAX) {
+                release(records, &record)?;
+                return Err(HoldError::NoController);
+            }
         }
         None => carry_out(records, &mut record, &group, &plan)?,
     }
@@ -240,7 +245,7 @@ pub fn start_scope(
         runner: ProcessName::of(root, std::process::id())?,
     };
     records.add(&record)?;
-    let words = systemd::run(&scope, &plan, user, command);
+    let words = systemd::run(&scope, &plan, systemd::Manager::ask(user), command);
     let remarks = plan.remarks;
     Ok((Held { record, remarks }, words))
 }
@@ -259,27 +264,48 @@ fn hold_new(
             name: name.to_owned(),
         });
     }
-    let own = Own::make(root, host, pid, name)?;
-    let plan = plan(asked, host, &Abilities::of(&own.memory)?);
-    let mut record = Record {
+    let intended = Intended::find(root, host, pid, name)?;
+    let record = Record {
         name: name.to_owned(),
         numbers: asked.numbers,
         version: number(host.memory.version),
-        group: own.memory.path().to_owned(),
+        group: intended.memory(),
         unit: None,
-        pressure: (own.pressure.as_ref()).map(|group| group.path().to_owned()),
-        own: Some(own.homes.clone()),
-        previous: Vec::new(),
+        pressure: intended.pressure(),
+        own: Some(intended.homes.clone()),
+        previous: Vec::new(), // the groups go as a whole
         runner,
     };
-    match carry_out(records, &mut record, &own.memory, &plan) {
-        Ok(()) => Ok(New {
-            held: Held {
-                record,
-                remarks: plan.remarks,
-            },
+    // Before there are any: whatever kills us, what is left can be found.
+    records.add(&record)?;
+    match make_held(intended, host, asked) {
+        Ok((own, remarks)) => Ok(New {
+            held: Held { record, remarks },
             own,
         }),
+        Err(error) => {
+            records.remove(name)?;
+            Err(error)
+        }
+    }
+}
+
+/// Makes groups of our own, held and empty.
+fn make_held(
+    intended: Intended,
+    host: &Host,
+    asked: &Asked,
+) -> Result<(Own, Vec<Remark>), HoldError> {
+    let own = intended.make()?;
+    let held = Abilities::of(&own.memory)
+        .map_err(HoldError::from)
+        .and_then(|can| {
+            let plan = plan(asked, host, &can);
+            apply::apply(&own.memory, &plan, &[])?;
+            Ok(plan.remarks)
+        });
+    match held {
+        Ok(remarks) => Ok((own, remarks)),
         Err(error) => {
             own.remove();
             Err(error)
@@ -332,6 +358,7 @@ pub fn release(records: &Records, record: &Record) -> Result<(), HoldError> {
 /// # Errors
 /// When records or groups can't be read.
 pub fn living(root: &Root, records: &Records) -> Result<Vec<Record>, HoldError> {
+    records.sweep(root)?;
     let mut living = Vec::new();
     for record in records.all()? {
         let is_awaited = match record.runner {

@@ -24,8 +24,6 @@ pub struct Own {
     pub memory: Group,
     /// Beside it.
     pub pressure: Option<Group>,
-    /// Where its processes come from.
-    pub homes: Homes,
 }
 
 /// What groups of our own are called, before the name of the hold.
@@ -37,12 +35,22 @@ pub fn scope(name: &str) -> String {
     format!("{PREFIX}{name}.scope")
 }
 
-impl Own {
-    /// Makes the groups for processes that are where `pid` is.
+/// Where own groups will be: known before they are made, so that they can be written down first.
+#[derive(Debug)]
+pub struct Intended {
+    site: Group,
+    beside: Option<Group>,
+    called: OsString,
+    /// Where its processes come from.
+    pub homes: Homes,
+}
+
+impl Intended {
+    /// Finds the place for processes that are where `pid` is.
     ///
     /// # Errors
-    /// When there is no place for them, and as `mkdir(2)`.
-    pub fn make(root: &Root, host: &Host, pid: u32, name: &str) -> Result<Self, HoldError> {
+    /// When there is none.
+    pub fn find(root: &Root, host: &Host, pid: u32, name: &str) -> Result<Self, HoldError> {
         let called = OsString::from(format!("{PREFIX}{name}"));
         let site = site::find(root, &host.memory, pid)?;
         let memberships = root.read(format!("proc/{pid}/cgroup"))?;
@@ -51,20 +59,47 @@ impl Own {
             group: home(&host.memory).ok_or(site::NoSite::Unseen { pid })?,
             pressure: host.beside.as_ref().and_then(home),
         };
-        let memory = site.make(&called)?;
-        // A hold can do without; and processes in the root of v2 may have groups beside them.
         let beside = homes.pressure.as_ref().and_then(|home| {
             let home = Group::open(Version::V2, home).ok()?;
-            home.has("memory.pressure").then_some(())?;
-            home.make(&called).ok()
+            home.has("memory.pressure").then_some(home)
         });
         Ok(Self {
-            memory,
-            pressure: beside,
+            site,
+            beside,
+            called,
             homes,
         })
     }
 
+    /// The group to be.
+    #[must_use]
+    pub fn memory(&self) -> PathBuf {
+        self.site.path().join(&self.called)
+    }
+
+    /// And the one beside it; it may turn out not to be possible.
+    #[must_use]
+    pub fn pressure(&self) -> Option<PathBuf> {
+        let beside = self.beside.as_ref()?;
+        Some(beside.path().join(&self.called))
+    }
+
+    /// Makes them.
+    ///
+    /// # Errors
+    /// As `mkdir(2)`.
+    pub fn make(self) -> Result<Own, HoldError> {
+        Ok(Own {
+            memory: self.site.make(&self.called)?,
+            // A hold can do without; and processes in the root of v2 may have groups beside them.
+            pressure: self
+                .beside
+                .and_then(|beside| beside.make(&self.called).ok()),
+        })
+    }
+}
+
+impl Own {
     /// Moves a tree into them: again and again, until nobody is born outside any more.
     ///
     /// # Errors

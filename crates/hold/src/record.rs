@@ -6,6 +6,7 @@
 use crate::apply::Previous;
 use crate::{HoldError, Numbers};
 use plimsoll_cgroup::mount::Version;
+use plimsoll_proc::Root;
 use plimsoll_surgery::tree::ProcessName;
 use plimsoll_sys::runtime_dir;
 use rustix::fs::{Mode, OFlags};
@@ -151,6 +152,23 @@ impl Records {
         }
     }
 
+    /// Removes what a plimsoll that was killed while it wrote a record has left beside them.
+    ///
+    /// # Errors
+    /// When the directory can't be listed.
+    pub fn sweep(&self, root: &Root) -> Result<(), HoldError> {
+        for entry in std::fs::read_dir(&self.dir).map_err(failed("list", &self.dir))? {
+            let entry = entry.map_err(failed("list", &self.dir))?;
+            let name = entry.file_name();
+            let aside = name.to_str().filter(|name| name.starts_with('.'));
+            let writer: Option<u32> = aside.and_then(|name| name.rsplit('.').next()?.parse().ok());
+            if writer.is_some_and(|pid| root.open_dir(format!("proc/{pid}")).is_err()) {
+                let _ = std::fs::remove_file(entry.path()); // another may have been at it
+            }
+        }
+        Ok(())
+    }
+
     fn write_aside(&self, record: &Record) -> Result<PathBuf, HoldError> {
         // No name begins with a dot, so nobody takes it for a record.
         let new = self
@@ -235,6 +253,21 @@ mod tests {
         records.remove("a").unwrap();
         records.remove("a").unwrap();
         assert_eq!(records.find("a").unwrap(), None);
+        assert_eq!(records.all().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_a_writer_that_is_gone_left_is_swept_away() {
+        let base = tempfile::tempdir().unwrap();
+        let records = Records::at(&base.path().join("plimsoll")).unwrap();
+        records.add(&record("a")).unwrap();
+        let beside = |pid: u32| records.dir.join(format!(".a.b.{pid}"));
+        // No process has either of these but we.
+        for pid in [u32::MAX, std::process::id()] {
+            std::fs::write(beside(pid), "").unwrap();
+        }
+        records.sweep(&Root::live()).unwrap();
+        assert!(!beside(u32::MAX).exists() && beside(std::process::id()).exists());
         assert_eq!(records.all().unwrap().len(), 1);
     }
 

@@ -82,16 +82,46 @@ pub fn group_of(unit: &str) -> Result<Option<String>, HoldError> {
         .map_or(Ok(None), |path| Ok(Some(path)))
 }
 
+/// The systemd that makes scopes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manager {
+    /// It is the user's own.
+    pub user: bool,
+    /// It can be told what becomes of a scope in which the kernel has killed (`OOMPolicy=` of scopes; services had it before).
+    pub oom_policy: bool,
+}
+
+impl Manager {
+    /// Asks it what it knows: its own scope has all properties that scopes have.
+    #[must_use]
+    pub fn ask(user: bool) -> Self {
+        let mut command = Command::new("systemctl");
+        command.args(user.then_some("--user"));
+        command.args(["show", "--property=OOMPolicy", "--value", "init.scope"]);
+        let known = succeed(&mut command).is_ok_and(|value| !value.trim().is_empty());
+        Self {
+            user,
+            oom_policy: known,
+        }
+    }
+}
+
 /// The command that runs another in a scope of its own, held.
+///
+/// Where the kernel kills one process of a scope, systemd by default ends all that is in it. Elsewhere nobody does that, and the
+/// command may know better: it is left to it.
 #[must_use]
-pub fn run(scope: &str, plan: &Plan, user: bool, command: &[OsString]) -> Vec<OsString> {
+pub fn run(scope: &str, plan: &Plan, manager: Manager, command: &[OsString]) -> Vec<OsString> {
     let mut words: Vec<OsString> = ["systemd-run", "--scope", "--quiet", "--collect"]
         .map(OsString::from)
         .into();
-    if user {
+    if manager.user {
         words.push("--user".into());
     }
     words.push(format!("--unit={scope}").into());
+    if manager.oom_policy {
+        words.extend(["-p", "OOMPolicy=continue"].map(OsString::from));
+    }
     for property in properties(plan) {
         words.push("-p".into());
         words.push(property.into());
@@ -170,13 +200,22 @@ mod tests {
         let words = run(
             "plimsoll-hold-build.scope",
             &plan,
-            false,
+            Manager {
+                user: false,
+                oom_policy: true,
+            },
             &["make".into(), "-j2".into()],
         );
         let expected = "systemd-run --scope --quiet --collect --unit=plimsoll-hold-build.scope \
-            -p MemoryHigh=infinity -p MemoryMax=100 -p MemorySwapMax=200 -p MemoryZSwapWriteback=no -- make -j2";
+            -p OOMPolicy=continue -p MemoryHigh=infinity -p MemoryMax=100 -p MemorySwapMax=200 -p MemoryZSwapWriteback=no -- make -j2";
         assert_eq!(words.join(OsStr::new(" ")), expected);
-        assert!(run("x.scope", &plan, true, &[]).contains(&"--user".into()));
+        let old = Manager {
+            user: true,
+            oom_policy: false,
+        };
+        let words = run("x.scope", &plan, old, &[]);
+        assert!(words.contains(&"--user".into()));
+        assert!(!words.contains(&"OOMPolicy=continue".into()));
     }
 
     #[test]
