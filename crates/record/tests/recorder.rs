@@ -68,7 +68,9 @@ fn it_is_written_when_told_and_at_the_end_and_the_oldest_give_way() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
-    assert_eq!(names.len(), 1 + plimsoll_record::FILES_KEPT, "{names:?}");
+    // The recordings, the pipe that others ask by, and what is not ours.
+    assert_eq!(names.len(), plimsoll_record::FILES_KEPT + 2, "{names:?}");
+    assert!(directory.join("tell").exists());
     assert!(directory.join("not ours.rec").exists());
     assert!(directory.join("plimsoll-0000000009-told.rec").exists());
 
