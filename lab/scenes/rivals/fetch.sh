@@ -1,5 +1,5 @@
 #!/bin/sh
-# Gathers Debian's earlyoom, nohang and systemd-oomd with all that they need for `lab/scenes/rivals.sh`: a guest has no libraries.
+# Gathers Debian's earlyoom, nohang, systemd-oomd and, where it is installed, stress-ng, with all that they need for `lab/scenes/rivals.sh`: a guest has no libraries.
 #
 #   sh fetch.sh DIRECTORY        then --copy-in DIRECTORY:/rivals
 #
@@ -14,6 +14,7 @@ for package in "$packages"/*.deb; do dpkg-deb -x "$package" "$packages/root"; do
 root=$packages/root
 cp "$root/usr/bin/earlyoom" "$root/usr/sbin/nohang" "$root/etc/nohang/nohang.conf" "$root/lib/systemd/systemd-oomd" "$here/manager.py" .
 cp /usr/bin/python3.11 python3
+[ ! -e /usr/bin/stress-ng ] || cp /usr/bin/stress-ng .
 
 # what nohang imports, by the path of each module
 /usr/bin/python3.11 -S -E -W ignore -c '
@@ -26,7 +27,7 @@ for module in list(sys.modules.values()):
 done
 
 shared=$(dirname "$(find "$root" -name 'libsystemd-shared-*.so')")
-LD_LIBRARY_PATH=$shared ldd earlyoom systemd-oomd python3 home/lib/python3.11/lib-dynload/*.so |
+LD_LIBRARY_PATH=$shared ldd earlyoom systemd-oomd python3 $(ls stress-ng 2> /dev/null) home/lib/python3.11/lib-dynload/*.so |
     sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p' | sort -u | while read -r library; do cp -L "$library" lib/; done
 cp -L /lib64/ld-linux-x86-64.so.2 lib/
 rm -r "$packages"

@@ -7,7 +7,7 @@
 //! victim build MIB S     works and takes so much memory little by little, within so many seconds, and lets go of it
 //! ```
 
-use crate::pulse;
+use crate::{pulse, rounds};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
@@ -55,6 +55,10 @@ pub(crate) fn run(
         "build" => number("MiB").and_then(|mib| build(mib, number("seconds")?)),
         "pulse" => number("seconds").and_then(pulse::pulse),
         "hog" => number("MiB").and_then(|mib| pulse::hog(mib, number("MiB a second")?)),
+        "rounds" => number("MiB").and_then(|mib| {
+            let dir = arguments.next();
+            rounds::rounds(mib, dir.as_deref().map(Path::new))
+        }),
         "ask" => {
             let (to, from) = (
                 arguments.next().unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! A program that surgery is tried on: it does one thing, over and over, and checks that it went as if nobody
 //! had touched it. Or it holds memory of one kind, to be looked for, and may be told how much: `victim KIND [PART]`
-//! (see [`hold`]). Or it is one of many on a host of agents (see [`agent`] and [`pulse`]).
+//! (see [`hold`]). Or it is one of many on a host of agents (see [`agent`], [`pulse`] and [`rounds`]).
 //!
 //! `victim KIND` writes `ready`, does its thing until its standard input ends, then writes `ok` and a count and
 //! exits 0. At the first sign of interference it says what it saw and exits 1.
@@ -11,6 +11,7 @@ mod kinds;
 mod lineage;
 mod memory;
 mod pulse;
+mod rounds;
 mod sleeps;
 mod work;
 
