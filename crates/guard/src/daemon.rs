@@ -36,6 +36,9 @@ const LOOKS_A_SURVEY: u64 = 5;
 /// Under pressure a survey is due after so long: who appears now may be the trouble.
 const PRESSED_SURVEY_MS: u64 = 1000;
 
+/// And when it is dire: who takes what is left must not have taken it before it is seen.
+const DIRE_SURVEY_MS: u64 = 300;
+
 /// So much stall wakes the loop: within a second, in any task.
 const TRIGGER: Threshold = Threshold {
     stalled: Stalled::Some,
@@ -237,7 +240,8 @@ impl<'h> Guard<'h> {
     fn look(&mut self) {
         let survey_ms = match self.state.level() {
             Level::Calm => 0,
-            _ => PRESSED_SURVEY_MS,
+            Level::Dire => DIRE_SURVEY_MS,
+            Level::Easing | Level::Pressed => PRESSED_SURVEY_MS,
         };
         let seen = self.watch.look(survey_ms, self.crew.under_way());
         self.looked_ms = Some(seen.at_ms);

@@ -10,6 +10,9 @@ const WINDOW_MS: u64 = 2500;
 /// Counters less than this apart say nothing of a rate: the kernel brings PSI totals forward in steps.
 const LEAST_MS: u64 = 300;
 
+/// What goes fast has gone before the window says so: it is seen over no longer than this, where there were looks so close.
+const PLUNGE_MS: u64 = 600;
+
 const SAMPLES: usize = 32;
 
 /// The last moments of the host.
@@ -33,6 +36,15 @@ pub struct Rates {
     pub refaulted_bytes: Bytes,
     /// What available memory has lost, in one second.
     pub declined_bytes: Bytes,
+    /// The same at the rate of the last moment: of somebody who has just begun.
+    pub plunging_bytes: Bytes,
+}
+
+impl Rates {
+    /// What is wanted again after it went, by way of swap or of files, in one second.
+    pub(super) fn go_round_bytes(&self) -> Bytes {
+        self.swapped_round_bytes.max(self.refaulted_bytes)
+    }
 }
 
 impl Gauge {
@@ -66,25 +78,20 @@ impl Gauge {
         let Some((now, host)) = self.back(0) else {
             return Rates::default();
         };
-        let earlier = (1..SAMPLES).map_while(|steps| self.back(steps));
-        let within = |(at, _): &&(u64, Host)| now.saturating_sub(*at) <= WINDOW_MS;
-        let oldest = earlier.take_while(within).last().or_else(|| self.back(1));
-        let Some((then, past)) = oldest else {
+        let earlier = || (1..SAMPLES).map_while(|steps| self.back(steps));
+        let ago = |at: u64| now.saturating_sub(at);
+        let within = |(at, _): &&(u64, Host)| ago(*at) <= WINDOW_MS;
+        let oldest = earlier().take_while(within).last();
+        let Some((then, past)) = oldest.or_else(|| self.back(1)) else {
             return Rates::default();
         };
-        let ms = now.saturating_sub(*then);
+        let ms = ago(*then);
         if ms < LEAST_MS {
             return Rates::default();
         }
-        let a_second = |now: Bytes, then: Bytes| {
-            Bytes(
-                (now - then)
-                    .get()
-                    .saturating_mul(1000)
-                    .checked_div(ms)
-                    .unwrap_or(0),
-            )
-        };
+        let lately = earlier().find(|(at, _)| ago(*at) >= LEAST_MS);
+        let plunged = lately.filter(|(at, _)| ago(*at) <= PLUNGE_MS);
+        let a_second = |now, then| rate(now, then, ms);
         let permille = |now: Option<u64>, then: Option<u64>| match (now, then) {
             (Some(now), Some(then)) => now
                 .saturating_sub(then)
@@ -100,8 +107,17 @@ impl Gauge {
                 .min(a_second(host.swapped_out_bytes, past.swapped_out_bytes)),
             refaulted_bytes: a_second(host.refaulted_bytes, past.refaulted_bytes),
             declined_bytes: a_second(past.available_bytes, host.available_bytes),
+            plunging_bytes: plunged.map_or(Bytes::ZERO, |(at, past)| {
+                rate(past.available_bytes, host.available_bytes, ago(*at))
+            }),
         }
     }
+}
+
+/// How much more `now` is than `then`, by the second.
+fn rate(now: Bytes, then: Bytes, ms: u64) -> Bytes {
+    let more = (now - then).get().saturating_mul(1000);
+    Bytes(more.checked_div(ms).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -128,6 +144,22 @@ mod tests {
             (rates.full_permille, rates.declined_bytes),
             (500, Bytes(1500))
         );
+    }
+
+    #[test]
+    fn who_has_just_begun_shows_before_the_window_is_over() {
+        let mut gauge = Gauge::default();
+        for look in 0..20 {
+            gauge.add(look * 100, &host(9000, 0));
+        }
+        gauge.add(2000, &host(8000, 0));
+        gauge.add(2100, &host(7000, 0));
+        gauge.add(2200, &host(6000, 0));
+        let rates = gauge.rates();
+        assert_eq!(rates.plunging_bytes, Bytes(10_000));
+        assert_eq!(rates.declined_bytes, Bytes(3000 * 1000 / 2200));
+        gauge.add(4000, &host(3000, 0));
+        assert_eq!(gauge.rates().plunging_bytes, Bytes::ZERO, "too far apart");
     }
 
     #[test]

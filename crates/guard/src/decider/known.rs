@@ -55,6 +55,9 @@ pub(super) struct Known {
     pub(super) was_idle: bool,
     /// What it had when it was taken down: what it will want when it comes back.
     pub(super) wants: Bytes,
+    /// Whether it was out of memory when it was seen last, and when it came back.
+    was_parked: bool,
+    back_ms: Option<u64>,
 }
 
 /// What it holds that can't be dropped, wherever it is.
@@ -89,8 +92,18 @@ impl Known {
             self.busy_ms = at_ms;
         }
         let now = held(workload);
+        let is_parked = workload.standing == Standing::Parked;
+        if self.was_parked && !is_parked {
+            self.back_ms = Some(at_ms);
+        }
+        self.was_parked = is_parked;
+        let lately = self
+            .back_ms
+            .is_some_and(|then| at_ms.saturating_sub(then) < MEMORY_MS);
         if workload.standing == Standing::Running {
-            let grown = (now - self.held).get().saturating_mul(1000);
+            // What it had comes back by and by: that is not growth.
+            let had = if lately { self.wants } else { Bytes::ZERO };
+            let grown = (now - self.held.max(had)).get().saturating_mul(1000);
             let rate = grown.checked_div(ms).unwrap_or(0);
             // A rate halves within a second or so; a new one counts at once.
             let kept = self
@@ -100,7 +113,7 @@ impl Known {
                 / 1000;
             self.growth = Bytes(rate.max(kept));
             self.before = towards(self.before, now, ms);
-            self.wants = now;
+            self.wants = now.max(had);
         }
         match workload.standing {
             Standing::Frozen => _ = self.frozen_ms.get_or_insert(at_ms),

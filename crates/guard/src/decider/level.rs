@@ -87,11 +87,11 @@ impl Marks {
     }
 }
 
-/// In how long available memory will be gone, at this rate; `None` where it does not get less.
+/// In how long available memory will be gone when it loses so much a second; `None` where it does not get less.
 #[must_use]
-pub(super) fn exhausted_in_ms(host: &Host, rates: &Rates) -> Option<u64> {
+pub(super) fn gone_in_ms(host: &Host, a_second: Bytes) -> Option<u64> {
     let available = host.available_bytes.get().saturating_mul(1000);
-    available.checked_div(rates.declined_bytes.get())
+    available.checked_div(a_second.get())
 }
 
 /// What a second of somebody who is fast may take.
@@ -116,12 +116,14 @@ pub(super) fn judge(policy: &Policy, host: &Host, rates: &Rates, marks: &Marks) 
     let low = available < marks.low_bytes;
     let scarce = available < marks.low_bytes + marks.low_bytes;
     let thrash = pressure.thrash.of(host.total_bytes);
-    let thrashing = rates.swapped_round_bytes >= thrash || rates.refaulted_bytes >= thrash;
+    let thrashing = rates.go_round_bytes() >= thrash;
     let stalls = |permille: u64, percent: u8| permille >= u64::from(percent).saturating_mul(10);
     let some = stalls(rates.some_permille, pressure.some.0);
     let full = stalls(rates.full_permille, pressure.full.0);
-    let left_ms = exhausted_in_ms(host, rates).unwrap_or(u64::MAX);
-    let soon = |parts: u64| left_ms < pressure.exhaustion.0.checked_div(parts).unwrap_or(0);
+    let within = |a_second, ms| gone_in_ms(host, a_second).is_some_and(|left| left < ms);
+    let soon_ms = pressure.exhaustion.0;
+    // What comes and goes in a moment is nothing to make room for, and enough to be stopped for a moment.
+    let fastest = rates.declined_bytes.max(rates.plunging_bytes);
     let table = [
         (
             available < marks.floor_bytes && !host.swap_is_left(),
@@ -130,11 +132,19 @@ pub(super) fn judge(policy: &Policy, host: &Host, rates: &Rates, marks: &Marks) 
         ),
         (full && (low || thrashing), Level::Dire, Sign::AllStandStill),
         (some && thrashing && low, Level::Dire, Sign::Thrashing),
-        (scarce && soon(8), Level::Dire, Sign::SoonUsedUp),
+        (
+            scarce && within(fastest, soon_ms / 8),
+            Level::Dire,
+            Sign::SoonUsedUp,
+        ),
         (low, Level::Pressed, Sign::AvailableIsLow),
         (thrashing && some, Level::Pressed, Sign::Thrashing),
         (some && scarce, Level::Pressed, Sign::SomeStandStill),
-        (scarce && soon(1), Level::Pressed, Sign::SoonUsedUp),
+        (
+            scarce && within(rates.declined_bytes, soon_ms),
+            Level::Pressed,
+            Sign::SoonUsedUp,
+        ),
     ];
     let met = table.into_iter().find(|(met, _, _)| *met);
     met.map_or((Level::Calm, Sign::None), |(_, level, sign)| (level, sign))
@@ -227,6 +237,7 @@ mod tests {
             swapped_round_bytes: Bytes(round_mib * MIB),
             refaulted_bytes: Bytes(refault_mib * MIB),
             declined_bytes: Bytes(decline_mib * MIB),
+            plunging_bytes: Bytes::ZERO,
         };
         // On 4 GiB: low 409 MiB, floor 163 MiB, thrash 81 MiB/s.
         let table = [
@@ -290,6 +301,16 @@ mod tests {
                 "a hog",
                 host(700, 0),
                 rates(0, 0, 0, 0, 800),
+                Level::Dire,
+                Sign::SoonUsedUp,
+            ),
+            (
+                "a hog that has just begun",
+                host(700, 0),
+                Rates {
+                    plunging_bytes: Bytes(800 * MIB),
+                    ..rates(0, 0, 0, 0, 60)
+                },
                 Level::Dire,
                 Sign::SoonUsedUp,
             ),

@@ -20,7 +20,7 @@ pub use known::MOST_WORKLOADS;
 pub use level::{Level, Marks, Sign, look_again_in_ms};
 
 use crate::config::{Policy, Rung};
-use crate::observation::{Deed, Id, Observation};
+use crate::observation::{Deed, Host, Id, Observation};
 use gauge::Gauge;
 use known::AllKnown;
 use level::Course;
@@ -91,6 +91,10 @@ impl State {
                     self.acted_ms = Some(seen.at_ms);
                 }
             }
+            // What came back took its room at once, and that says nothing of what others take.
+            if outcome.of == Deed::Resume {
+                self.gauge.begin_anew();
+            }
         }
     }
 
@@ -160,7 +164,9 @@ pub fn decide(policy: &Policy, state: &mut State, seen: &Observation, acts: &mut
         .course
         .go_on(at_ms, judged, host, &marks, &policy.pace);
     state.level = level;
-    let exhausted_in_ms = level::exhausted_in_ms(host, &rates);
+    let exhausted_in_ms = level::gone_in_ms(host, rates.declined_bytes);
+    let thrash = policy.pressure.thrash.of(host.total_bytes);
+    let thrashing = rates.go_round_bytes() >= thrash;
     let reason = Reason {
         level,
         sign,
@@ -169,12 +175,9 @@ pub fn decide(policy: &Policy, state: &mut State, seen: &Observation, acts: &mut
         marks,
         rates,
         exhausted_in_ms,
-        // Acts take time, in which it goes on.
-        need_bytes: marks.enough_bytes + Bytes(rates.declined_bytes.get().saturating_mul(AHEAD_S))
-            - host.available_bytes,
+        need_bytes: need(host, &rates, &marks, thrashing),
         ..Reason::default()
     };
-    let thrash = policy.pressure.thrash.of(host.total_bytes);
     let scene = Scene {
         policy,
         at_ms,
@@ -182,7 +185,7 @@ pub fn decide(policy: &Policy, state: &mut State, seen: &Observation, acts: &mut
         host,
         marks: &marks,
         exhausted_in_ms,
-        thrashing: rates.refaulted_bytes >= thrash || rates.swapped_round_bytes >= thrash,
+        thrashing,
         for_who_waits: false,
         nothing_gentler: false,
     };
@@ -199,6 +202,18 @@ pub fn decide(policy: &Policy, state: &mut State, seen: &Observation, acts: &mut
         }
         acts.push(act);
     }
+}
+
+/// What has to leave. Acts take time, in which it goes on; and what goes round has no room, whatever is available.
+fn need(host: &Host, rates: &Rates, marks: &Marks, thrashing: bool) -> Bytes {
+    let ahead = Bytes(rates.declined_bytes.get().saturating_mul(AHEAD_S));
+    let lacks = marks.enough_bytes + ahead - host.available_bytes;
+    let round = if thrashing {
+        rates.go_round_bytes()
+    } else {
+        Bytes::ZERO
+    };
+    lacks.max(round)
 }
 
 /// Work that stands still, with no room for it: those that are idle leave as if there were pressure.

@@ -184,10 +184,11 @@ impl Census {
         }
     }
 
-    /// `None` when it has ended, and when its pid is another's by now.
+    /// `None` when it has ended, when its pid is another's by now, and when it runs another program: it may have got a group of its
+    /// own since the survey.
     fn workload(&self, found: &Found, buffer: &mut [u8], stopped: &StoppedDir) -> Option<Workload> {
         let line = Line::of(self.stat(found.pid, buffer)?, self.page_bytes)?;
-        if line.start_ticks != found.start_ticks {
+        if line.start_ticks != found.start_ticks || Name::of(line.comm) != found.name {
             return None;
         }
         let cpu_us = line.cpu_us;
