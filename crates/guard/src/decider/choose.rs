@@ -3,7 +3,7 @@
 use super::act::{Act, PassedOver, RUNNERS_UP, Reason, RunnerUp, Score, Whom, WhyNot};
 use super::known::Known;
 use super::level::{Level, Sign};
-use super::rungs::Scene;
+use super::rungs::{STOP_GRACE_MS, Scene};
 use super::{State, is_slow};
 use crate::config::Rung;
 use crate::observation::{Cause, Deed, Observation, Workload};
@@ -73,11 +73,28 @@ pub(super) fn down(
     if reason.sign == Sign::SoonUsedUp && scene.host.swap_is_left() {
         return None;
     }
+    // And what stands still for pages that come and go needs room, not an end: there is memory.
+    let stands_still = matches!(reason.sign, Sign::AllStandStill | Sign::Thrashing);
+    if stands_still && scene.host.available_bytes >= scene.marks.low_bytes {
+        return None;
+    }
+    // One that was asked to end takes a moment. It frees its memory, or is killed, before anybody else is asked.
+    let asked = state.known.asked_to_end(scene.at_ms);
+    if asked.is_some_and(|ms| ms < STOP_GRACE_MS) {
+        return None;
+    }
     let harsh = Scene {
         nothing_gentler: true,
         ..*scene
     };
-    let losing = order.iter().filter(|rung| rung.loses_work());
+    let first = if asked.is_some() {
+        Rung::Kill
+    } else {
+        Rung::Stop
+    };
+    let losing = order
+        .iter()
+        .filter(|rung| rung.loses_work() && **rung >= first);
     let act = losing.into_iter().find_map(|rung| {
         let hand = !is_slow(Deed::Rung(*rung)) || state.has_a_hand();
         hand.then(|| by(state, &harsh, seen, reason, *rung))?

@@ -25,6 +25,9 @@ const RETURNS_MS: u64 = 600_000;
 /// What was refused is not asked for again before this: what stands in the way rarely goes, but a disk may be made room on.
 const REFUSED_MS: u64 = 600_000;
 
+/// Who was asked to end and is there after this goes on as before.
+const ASKED_MS: u64 = 30_000;
+
 /// What is remembered of one workload.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Known {
@@ -260,6 +263,15 @@ impl AllKnown {
             }
         }
         self.known.retain(|known| known.seen_ms == seen.at_ms);
+    }
+
+    /// How long ago somebody who is still there was asked to end; the last, and none that was asked long ago.
+    pub(super) fn asked_to_end(&self, at_ms: u64) -> Option<u64> {
+        let asked = |known: &Known| known.tried_ms.get(Rung::Stop.place()).copied().flatten();
+        let ago = self.known.iter().filter_map(asked);
+        ago.map(|then| at_ms.saturating_sub(then))
+            .filter(|ms| *ms < ASKED_MS)
+            .min()
     }
 
     /// One; most are where they were the last time.

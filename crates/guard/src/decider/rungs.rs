@@ -21,7 +21,7 @@ const STILL_MS: u64 = 2000;
 const PARKED_PERCENT: u64 = 90;
 
 /// It is asked to end, and has this long, before it is killed.
-const STOP_GRACE_MS: u64 = 3000;
+pub(super) const STOP_GRACE_MS: u64 = 3000;
 
 /// What the rungs are weighed against.
 #[derive(Debug, Clone, Copy)]

@@ -188,3 +188,44 @@ fn who_thrashes_gets_the_room_of_the_idle_without_waiting_for_what_one_brings() 
     );
     assert_eq!(parked.len(), world.told().len(), "{:?}", world.told());
 }
+
+/// A world where nothing gentler is allowed.
+fn ends_only(mut workloads: Vec<Sim>) -> World {
+    for sim in &mut workloads {
+        sim.shown.can_freeze = false;
+    }
+    let mut world = World::new(1024, workloads);
+    let text = "[[workload]]\nmatch = \"*\"\nladder = [\"stop\", \"kill\"]\n";
+    world.policy = Policy::parse(text).unwrap();
+    world
+}
+
+/// As it was in a guest: a hog was asked, and while it was ending, an idle one was.
+#[test]
+fn nobody_else_is_asked_while_one_that_was_asked_is_ending() {
+    let all = |ends_after_ms| {
+        let mut hog = hog("/hog", 100);
+        hog.up_to = 800 * MIB;
+        hog.ends_after_ms = ends_after_ms;
+        vec![workload("/a", 100), workload("/b", 100), hog]
+    };
+    let mut world = ends_only(all(1000));
+    world.run(30);
+    assert_eq!(world.told(), [("/hog".to_owned(), Deed::Rung(Rung::Stop))]);
+
+    let mut world = ends_only(all(u64::MAX / 2)); // it never does
+    world.run(30);
+    let deeds = [Rung::Stop, Rung::Kill].map(|rung| ("/hog".to_owned(), Deed::Rung(rung)));
+    assert_eq!(world.told(), deeds);
+}
+
+/// As it was in a guest: five idle ones were ended because files that somebody read had no room.
+#[test]
+fn nobody_is_ended_for_pages_that_come_and_go_while_there_is_memory() {
+    let mut world = ends_only(vec![workload("/a", 300), workload("/b", 300)]);
+    (world.stalls, world.refaults) = (900, 200 * MIB);
+    world.all_stall = true;
+    world.run(20);
+    assert!(world.did(Rung::Stop).is_empty() && world.did(Rung::Kill).is_empty());
+    assert_eq!(world.state.level(), Level::Dire, "and yet it is dire");
+}

@@ -21,6 +21,9 @@ struct Sim {
     /// And stops at this.
     up_to: u64,
     busy: bool,
+    /// It takes so long to end when it is asked to.
+    ends_after_ms: u64,
+    ends_at_ms: Option<u64>,
     /// What the hands answer when they are to park it.
     parks: Ended,
     /// What is out.
@@ -44,6 +47,8 @@ fn workload(name: &str, mib: u64) -> Sim {
         grows: 0,
         up_to: u64::MAX,
         busy: false,
+        ends_after_ms: 0,
+        ends_at_ms: None,
         parks: Ended::Done,
         parked: Bytes::ZERO,
     }
@@ -66,6 +71,8 @@ struct World {
     /// So much is wanted again in a second, and so many thousandths of the time some stand still for it.
     refaults: u64,
     stalls: u64,
+    /// Whether all stand still then, not only some.
+    all_stall: bool,
     refaulted: u64,
     stood_us: u64,
     /// Acts of the hands that end later: when, whose, what.
@@ -86,6 +93,7 @@ impl World {
             swap: 0,
             refaults: 0,
             stalls: 0,
+            all_stall: false,
             refaulted: 0,
             stood_us: 0,
             workloads,
@@ -117,6 +125,7 @@ impl World {
             swap_free_bytes: Bytes(self.swap.saturating_sub(swapped)),
             refaulted_bytes: Bytes(self.refaulted),
             some_us: Some(self.stood_us),
+            full_us: self.all_stall.then_some(self.stood_us),
             ..Host::default()
         }
     }
@@ -133,6 +142,8 @@ impl World {
                 sim.shown.cpu_us += u64::from(sim.busy) * STEP_MS * 1000;
             }
         }
+        self.workloads
+            .retain(|sim| sim.ends_at_ms.is_none_or(|at| at > self.at_ms));
         let host = self.host();
         self.exhausted |= host.available_bytes == Bytes::ZERO;
         let due = self.ahead.extract_if(.., |(when, _)| *when <= self.at_ms);
@@ -200,6 +211,9 @@ impl World {
                 shown.anon_bytes = Bytes(MIB);
             }
             Deed::Rung(Rung::Park) => ended = sim.parks,
+            Deed::Rung(Rung::Stop) if sim.ends_after_ms > 0 => {
+                sim.ends_at_ms = Some(self.at_ms + sim.ends_after_ms);
+            }
             Deed::Rung(Rung::Stop | Rung::Kill) => {
                 let id = whom.id;
                 self.workloads.retain(|sim| sim.shown.id != id);
