@@ -3,12 +3,12 @@
 use super::file::RecordFile;
 use super::logs::Logs;
 use super::record::{Record, read_record};
-use super::{RuntimeError, sessions};
+use super::{LOCK, RuntimeError, sessions};
 use crate::session::Guarded;
 use rustix::fs::{FileType, Mode, OFlags};
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The directory of one tree, locked: nobody else works on it.
 #[derive(Debug)]
@@ -75,16 +75,39 @@ impl Entry {
     /// Nothing of the tree is parked any more.
     ///
     /// # Errors
-    /// As `unlink(2)`.
+    /// As `unlink(2)` and `rmdir(2)`.
     pub fn remove(self) -> Result<(), RuntimeError> {
         // The record first: what is left without one is nothing.
-        let record = self.dir.join("record");
-        match std::fs::remove_file(&record) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(RuntimeError::new("remove", &record)(error));
+        remove_file(&self.dir.join("record"))?;
+        let failed = || RuntimeError::new("list", &self.dir);
+        for entry in std::fs::read_dir(&self.dir).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            if entry.file_name() != LOCK {
+                remove_file(&entry.path())?;
             }
-            _ => {}
         }
-        std::fs::remove_dir_all(&self.dir).map_err(RuntimeError::new("remove", &self.dir))
+        // The lock last: as soon as it is gone, somebody else may take the tree, and what is there then is theirs.
+        remove_file(&self.dir.join(LOCK))?;
+        match std::fs::remove_dir(&self.dir) {
+            Err(error) if !is_theirs(&error) => Err(RuntimeError::new("remove", &self.dir)(error)),
+            _ => Ok(()),
+        }
     }
+}
+
+fn remove_file(path: &Path) -> Result<(), RuntimeError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(RuntimeError::new("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a directory could not be removed because somebody has taken the tree, or has removed it after that.
+fn is_theirs(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
+    )
 }

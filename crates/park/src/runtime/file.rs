@@ -45,14 +45,18 @@ impl RecordFile {
     }
 }
 
-/// The files of a tree whose names begin like this, in order of number.
+/// The files of a tree whose names begin like this, in order of number; none of a tree that nothing is known of any more.
 pub(super) fn numbered<T: DeserializeOwned>(
     dir: &Path,
     prefix: &str,
 ) -> Result<Vec<T>, RuntimeError> {
     let failed = || RuntimeError::new("list", dir);
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(failed())? {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed())?,
+    };
+    for entry in entries {
         let name = entry.map_err(failed())?.file_name();
         let name = name.to_str().unwrap_or_default();
         let number = name.strip_prefix(prefix).unwrap_or_default();
@@ -62,6 +66,6 @@ pub(super) fn numbered<T: DeserializeOwned>(
         }
     }
     names.sort_unstable();
-    let read = |(_, name)| RecordFile(dir.join(name)).read();
-    names.into_iter().map(read).collect()
+    let read = |(_, name)| RecordFile(dir.join(name)).read_if_there().transpose();
+    names.into_iter().filter_map(read).collect()
 }

@@ -36,6 +36,7 @@ use crate::session::{GUARDIAN, Guarded};
 use plimsoll_surgery::tree::ProcessName;
 use plimsoll_sys::runtime_dir;
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -142,28 +143,24 @@ impl Runtime {
     /// When the directory or the lock can't be made.
     pub fn lock(&self, top: ProcessName) -> Result<Option<Entry>, RuntimeError> {
         let dir = self.dir.join(directory_name(top));
-        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(RuntimeError::new("make", &dir)(error));
-            }
-            _ => {}
-        }
-        let path = dir.join("lock");
-        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(RuntimeError::new("open", &path))?;
         let begun = Instant::now();
         loop {
-            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {
+            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(RuntimeError::new("make", &dir)(error));
+                }
+                _ => {}
+            }
+            match take(&dir.join(LOCK))? {
+                Taken::Ours(lock) => {
                     return Ok(Some(Entry {
                         dir,
                         touched: self.touched.clone(),
-                        _lock: File::from(lock),
+                        _lock: lock,
                     }));
                 }
-                Err(rustix::io::Errno::WOULDBLOCK) => {}
-                Err(errno) => return Err(RuntimeError::new("lock", &path)(errno)),
+                Taken::Gone => continue,
+                Taken::Others => {}
             }
             // The guardian of one that was killed has yet to let go of what it does not hold for anybody.
             if begun.elapsed() > PATIENCE || !sessions(&dir)?.iter().any(Guarded::is_orphaned) {
@@ -183,9 +180,41 @@ impl Runtime {
         let rung = rustix::fs::open(&path, flags, Mode::empty())
             .and_then(|bell| rustix::io::write(&bell, b"!"));
         match rung {
-            Ok(_) | Err(rustix::io::Errno::NXIO | rustix::io::Errno::NOENT) => Ok(()),
+            Ok(_) | Err(Errno::NXIO | Errno::NOENT) => Ok(()),
             Err(errno) => Err(RuntimeError::new("ring", &path)(errno)),
         }
+    }
+}
+
+/// The file in a tree's directory whose lock says that somebody works on the tree.
+const LOCK: &str = "lock";
+
+/// How it went to take a tree's lock.
+enum Taken {
+    Ours(File),
+    Others,
+    /// Who had it has removed it meanwhile, with all that was known of the tree.
+    Gone,
+}
+
+fn take(path: &Path) -> Result<Taken, RuntimeError> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let lock = match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+        Err(Errno::NOENT) => return Ok(Taken::Gone),
+        opened => opened.map_err(RuntimeError::new("open", path))?,
+    };
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(Taken::Others),
+        Err(errno) => return Err(RuntimeError::new("lock", path)(errno)),
+    }
+    let ours = rustix::fs::fstat(&lock).map_err(RuntimeError::new("look at", path))?;
+    match rustix::fs::stat(path) {
+        Ok(there) if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) => {
+            Ok(Taken::Ours(File::from(lock)))
+        }
+        Ok(_) | Err(Errno::NOENT) => Ok(Taken::Gone),
+        Err(errno) => Err(RuntimeError::new("look at", path)(errno)),
     }
 }
 
@@ -259,6 +288,29 @@ mod tests {
         let entry = runtime.lock(TOP).unwrap().unwrap();
         assert_eq!(entry.record().unwrap(), Some(record()));
         entry.remove().unwrap();
+        assert!(runtime.records().unwrap().is_empty());
+    }
+
+    #[test]
+    fn who_looks_while_another_removes_sees_no_error_and_harms_no_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Runtime::at(dir.path().join("run")).unwrap();
+        let work = || {
+            for _ in 0..300 {
+                assert!(runtime.records().unwrap().iter().all(Result::is_ok));
+                let Some(entry) = runtime.lock(TOP).unwrap() else {
+                    continue;
+                };
+                entry.write(&record()).unwrap();
+                assert_eq!(entry.record().unwrap(), Some(record()));
+                entry.remove().unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(work);
+            }
+        });
         assert!(runtime.records().unwrap().is_empty());
     }
 
