@@ -92,7 +92,8 @@ fn exit_code(status: WaitStatus) -> i32 {
         .unwrap_or_else(|| signal().saturating_add(128))
 }
 
-/// Sends a file, or all files below a directory. What can't be read is said and does not end the run.
+/// Sends a file, or all files below a directory. What can't be read is said and does not end the run; a pipe, which nobody may ever
+/// write to, is not even opened.
 fn send(path: &Path, port: &Port) -> Result<()> {
     let children = match fs::symlink_metadata(path) {
         Ok(kind) if kind.is_dir() => fs::read_dir(path),
@@ -111,7 +112,12 @@ fn send(path: &Path, port: &Port) -> Result<()> {
 }
 
 fn send_file(path: &Path, port: &Port) -> Result<()> {
-    match File::open(path) {
+    let opened = match fs::metadata(path) {
+        Ok(kind) if !kind.is_file() => Err(std::io::Error::other("not a regular file")),
+        Ok(_) => File::open(path),
+        Err(error) => Err(error),
+    };
+    match opened {
         Err(error) => port.missing(path, &error),
         Ok(file) => {
             port.file(path)?;
