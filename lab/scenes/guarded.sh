@@ -42,12 +42,12 @@ for n in $(seq "$agents"); do
 done
 sleep 6 # they are idle by now
 date -s "@$(($(date +%s) - 86400))" > /dev/null # a step of the clock, which nobody should decide by
-echo "agents $(($(seconds) - begun)) s, kills $(kills), stalls $(stalls)" >> /out/result
+echo "agents $(($(seconds) - begun)) s, kills $(kills), stalls $(stalls)" | tee -a /out/result
 
 free -m | sed -n 2p
 begun=$(seconds)
 in_group work/build victim build "$build_mib" "$build_s"
-echo "build $? after $(($(seconds) - begun)) s, kills $(kills), stalls $(stalls)" >> /out/result
+echo "build $? after $(($(seconds) - begun)) s, kills $(kills), stalls $(stalls)" | tee -a /out/result
 free -m | sed -n 2p
 echo "parked $(find /run/plimsoll/parked -maxdepth 1 -name '*-*' 2> /dev/null | wc -l)" >> /out/result
 
@@ -60,7 +60,7 @@ for n in $(seq "$agents"); do
             echo check > /tmp/in$n
             read -r whole < /tmp/out$n
         fi
-        echo "agent $n alive $answer $whole" >> /out/result
+        echo "agent $n alive $answer $whole" | tee -a /out/result
     else
         echo "agent $n dead" >> /out/result
     fi
