@@ -15,7 +15,9 @@
 # nothing that would stop them, so that it stays dire. Six agents sit there: they are parked, and one after the other is asked something,
 # wakes and is parked again. So the guard looks as often as it ever does, and acts, for the whole time.
 #
-# Leaves in /out: begun and ended (the loop's status, stat, the kernel's counts), samples (one line a minute), acts, guard.err.
+# Leaves in /out: begun and ended (the loop's status, stat, the kernel's counts), acts, guard.err, and samples, one line a minute: uptime,
+# then of the loop minflt, majflt, utime, stime, resident pages and allocations, then the host's pswpin. They are printed, too, so that
+# a run that is cut off says what it has seen.
 seconds=$1 outside=$2
 shift 2
 mkdir -p /out /prog /lib64 /etc/plimsoll
@@ -73,6 +75,10 @@ counts() {
         echo "${event##*/} ${calls:-0}"
     done
 }
+# How often it asked libc for memory, in all.
+allocations() {
+    counts | awk '$1 ~ /alloc|memalign/ { all += $2 } END { print all + 0 }'
+}
 stand() {
     uptime
     grep -E '^(Vm|Rss)' /proc/"$guard"/status
@@ -103,7 +109,7 @@ while [ "$(cut -d. -f1 /proc/uptime)" -lt $end ]; do
     fi
     sleep 20
     if [ $((round % 3)) = 0 ]; then
-        echo "$(cut -d' ' -f1 /proc/uptime) $(cut -d' ' -f10,12,14,15,24 /proc/"$guard"/stat) $(sed -n 's/^pswpin //p' /proc/vmstat)" |
+        echo "$(cut -d' ' -f1 /proc/uptime) $(cut -d' ' -f10,12,14,15,24 /proc/"$guard"/stat) $(allocations) $(sed -n 's/^pswpin //p' /proc/vmstat)" |
             tee -a /out/samples
     fi
 done
