@@ -21,7 +21,7 @@ const LONGEST: usize = 160 << 10;
 pub struct Counts {
     /// Looks, glances among them.
     pub looks: u64,
-    /// Acts begun.
+    /// Acts begun; of a guard that only says what it would do, acts told of.
     pub acts: u64,
     /// Times that nothing could be done though something should.
     pub refusals: u64,
@@ -38,6 +38,7 @@ impl Counts {
         let counter = match outcome.ended {
             Ended::Done => &mut self.done,
             Ended::Refused | Ended::Failed | Ended::Overdue => &mut self.not_done,
+            Ended::OnlySaid => return,
         };
         *counter = counter.saturating_add(1);
     }

@@ -300,17 +300,21 @@ impl<'h> Guard<'h> {
                 .map_or(&b""[..], OsStrExt::as_bytes),
             Id::Process { .. } => b"",
         };
-        let given = !self.dry_run && self.crew.give(&task, path, now_ms());
-        if !given {
-            // Nobody does it: it counts as tried.
-            self.watch.hear(Outcome {
-                id: task.id,
-                of: task.deed,
-                ended: Ended::Failed,
-                freed_bytes: Bytes::ZERO,
-                took_ms: 0,
-            });
-        }
+        let ended = match self.dry_run {
+            true => Ended::OnlySaid,
+            false if self.crew.give(&task, path, now_ms()) => return,
+            // Nobody is free to do it: it counts as tried.
+            false => Ended::Failed,
+        };
+        let outcome = Outcome {
+            id: task.id,
+            of: task.deed,
+            ended,
+            freed_bytes: Bytes::ZERO,
+            took_ms: 0,
+        };
+        self.counts.count(&outcome);
+        self.watch.hear(outcome);
     }
 
     fn hear(&mut self, now: u64) {

@@ -200,6 +200,8 @@ pub enum Ended {
     Failed,
     /// It had not ended when its time was up.
     Overdue,
+    /// It was said and not done: the guard only says what it would do.
+    OnlySaid,
 }
 
 /// What made an act necessary.

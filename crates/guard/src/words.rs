@@ -109,6 +109,7 @@ impl fmt::Display for Outcome {
             Ended::Refused => "refused",
             Ended::Failed => "failed",
             Ended::Overdue => "given up",
+            Ended::OnlySaid => "only said",
         };
         write!(
             f,

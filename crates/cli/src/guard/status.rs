@@ -64,11 +64,15 @@ fn words(document: &Document) -> String {
         },
     );
     let counts = &document.counts;
-    let _ = writeln!(
-        text,
-        "{} acts begun, {} done, {} came to nothing; {} times nothing could be done",
-        counts.acts, counts.done, counts.not_done, counts.refusals
-    );
+    let _ = match document.dry_run {
+        true => write!(text, "{} acts told of, none begun", counts.acts),
+        false => write!(
+            text,
+            "{} acts begun, {} done, {} came to nothing",
+            counts.acts, counts.done, counts.not_done
+        ),
+    };
+    let _ = writeln!(text, "; {} times nothing could be done", counts.refusals);
     let mut workloads: Vec<_> = document.workloads.iter().collect();
     workloads.sort_by_key(|workload| std::cmp::Reverse(workload.anon_bytes + workload.swap_bytes));
     for workload in workloads {

@@ -208,7 +208,7 @@ impl Known {
                     *tried = None;
                 }
             }
-            Ended::Done | Ended::Failed | Ended::Overdue => {}
+            Ended::Done | Ended::Failed | Ended::Overdue | Ended::OnlySaid => {}
         }
     }
 }
