@@ -233,10 +233,8 @@ fn close_end(socket: BorrowedFd<'_>, acknowledged: bool) -> Result<(), Errno> {
 /// Lets no packet of the connections pass until [`resume`], where that can be: what the dump left does the same for peers
 /// outside, unless the host has been started anew.
 pub(super) fn hold(files: &Files<'_>) -> Option<Lock> {
-    let sockets = files.snapshot.files.values();
-    let connections = sockets.filter_map(|entry| entry.isk.as_ref());
     let mut lock: Option<Lock> = None;
-    for this in connections.filter(|this| inet::is_connection(this)) {
+    for this in connections(files) {
         if lock.is_none() {
             lock = Lock::begin().ok();
         }
@@ -247,10 +245,18 @@ pub(super) fn hold(files: &Files<'_>) -> Option<Lock> {
     lock
 }
 
+fn connections<'f>(files: &'f Files<'_>) -> impl Iterator<Item = &'f InetSkEntry> {
+    let sockets = files.snapshot.files.values();
+    let sockets = sockets.filter_map(|entry| entry.isk.as_ref());
+    sockets.filter(|this| inet::is_connection(this))
+}
+
 /// The tree is complete: packets pass again, and connections go on.
 pub(super) fn resume(files: &mut Files<'_>) -> Result<(), Error> {
     let inventory = &files.snapshot.inventory;
-    if inventory.network_lock_method == Some(lock::NFTABLES)
+    // Even to be told that there is no such lock takes the kernel as long as half a small restore.
+    if connections(files).next().is_some()
+        && inventory.network_lock_method == Some(lock::NFTABLES)
         && let Some(run) = &inventory.dump_criu_run_id
     {
         let run = String::from_utf8_lossy(run);
