@@ -154,6 +154,7 @@ pub(crate) fn restore(images: &Path, only_what_is_touched: bool) {
     let (_, promised) = restore.run_lazily(&runtime).unwrap();
     let mut manner = Manner {
         lazy: only_what_is_touched,
+        room: None,
         running: &mut |_| {},
         progress: &mut |_, _| {},
     };

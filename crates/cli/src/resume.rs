@@ -42,6 +42,7 @@ fn whole(args: &args::Resume, root: &Root, runtime: &Runtime, pid: u32) -> Resul
     let mut progress = Progress::new("resume", pid, args.progress);
     let mut manner = Manner {
         lazy: false,
+        room: None,
         running: &mut |_| {},
         progress: &mut |back, all| progress.tell(back, all),
     };
@@ -72,6 +73,7 @@ fn lazily(args: &args::Resume, root: &Root, runtime: &Runtime, pid: u32) -> Resu
     let begun = Instant::now();
     let mut manner = Manner {
         lazy: true,
+        room: None,
         running: &mut |record| {
             let told = Told {
                 schema: "plimsoll.resume/1",

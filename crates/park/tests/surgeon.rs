@@ -5,6 +5,7 @@ use plimsoll_park::ParkError;
 use plimsoll_park::back::{self, Manner};
 use plimsoll_park::known::{self, Standing};
 use plimsoll_park::out::{self, Order, Wanted};
+use plimsoll_park::pager::Room;
 use plimsoll_park::runtime::{Record, Runtime};
 use plimsoll_park::store::{Codec, Place};
 use plimsoll_park::wake::WakeOn;
@@ -33,9 +34,12 @@ pub(crate) enum Verb {
     Resume,
     /// Is the pager that brings back only what is touched.
     ResumeLazily,
+    /// Resumes on a host that has as much room as [`Theatre::has_room`] says.
+    Wake,
 }
 
-const VERBS: [(&str, Verb); 7] = [
+const VERBS: [(&str, Verb); 8] = [
+    ("wake", Verb::Wake),
     ("park-to-wake", Verb::ParkToWake),
     ("resume-lazily", Verb::ResumeLazily),
     ("park-only", Verb::ParkOnly),
@@ -161,14 +165,28 @@ impl Theatre {
 
     /// Waits until a pager brings back what the victim touches, and nothing else.
     pub(crate) fn wait_until_lazy(&self, victim: &Victim) {
-        let is_lazy = || {
+        self.wait_until(victim, Standing::Lazy);
+    }
+
+    pub(crate) fn wait_until(&self, victim: &Victim, wanted: Standing) {
+        let is_so = || {
             let record = self.record(victim)?;
             let standing = known::standing(&self.runtime(), &record).unwrap();
-            Some(standing == Standing::Lazy)
+            Some(standing == wanted)
         };
-        while is_lazy() != Some(true) {
+        while is_so() != Some(true) {
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What the host of a [`Verb::Wake`] has left.
+    pub(crate) fn has_room(&self, has: bool) {
+        let proc = self.dir.path().join("run/host/proc");
+        std::fs::create_dir_all(&proc).unwrap();
+        let available = if has { 900 } else { 10 };
+        let text = format!("MemTotal: 1000 kB\nMemAvailable: {available} kB\n");
+        std::fs::write(proc.join("new"), text).unwrap();
+        std::fs::rename(proc.join("new"), proc.join("meminfo")).unwrap();
     }
 
     /// Makes nonsense of what is remembered of first touches.
@@ -298,6 +316,17 @@ fn operate(verb: Verb, pid: u32, runtime: &Runtime, place: &Place) -> Result<(),
     if verb == Verb::ResumeLazily {
         let mut manner = Manner {
             lazy: true,
+            room: None,
+            running: &mut |_| {},
+            progress: &mut |_, _| {},
+        };
+        return back::resume_as(&root, runtime, pid, &mut manner).map(drop);
+    }
+    if verb == Verb::Wake {
+        let host = Root::captured(&runtime.dir().with_file_name("host"))?;
+        let mut manner = Manner {
+            lazy: false,
+            room: Some(Room::of(&host)),
             running: &mut |_| {},
             progress: &mut |_, _| {},
         };

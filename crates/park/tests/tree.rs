@@ -2,6 +2,7 @@
 //! at whatever step.
 
 use crate::surgeon::{Theatre, Verb};
+use plimsoll_park::known::Standing;
 use plimsoll_testkit::need;
 use plimsoll_testkit::victim::Victim;
 use std::time::Duration;
@@ -71,6 +72,30 @@ fn lazily_it_runs_on_until_all_is_wanted_or_its_pager_dies() {
         theatre.assert_clean(&victim);
     }
     victim.end().unwrap();
+}
+
+#[test]
+fn what_nobody_asks_for_waits_for_room_or_for_the_end() {
+    need!(Root, Userfaultfd);
+    let (theatre, victim) = memory();
+    let wake_without_room = || {
+        assert!(theatre.run(Verb::Park, &victim, None).success());
+        theatre.has_room(false);
+        let mut pager = theatre.start(Verb::Wake, &victim, None);
+        theatre.wait_until(&victim, Standing::Resuming);
+        std::thread::sleep(Duration::from_millis(100)); // it checks itself meanwhile
+        assert_eq!(pager.try_wait().unwrap(), None);
+        pager
+    };
+    let mut pager = wake_without_room();
+    theatre.has_room(true);
+    assert!(pager.wait().unwrap().success());
+    theatre.assert_clean(&victim);
+
+    let mut pager = wake_without_room();
+    drop(victim); // killed
+    assert!(pager.wait().unwrap().success());
+    assert_eq!(theatre.stores(), 0);
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub(super) fn restore_and_stay(args: &RestoreArgs) -> Result<(), Failure> {
     let later_bytes = promised.bytes();
     let mut manner = Manner {
         lazy: false,
+        room: None,
         running: &mut |_| {
             // Who waited for the line may have gone away.
             let said = json_line(&Running::of(&restored, later_bytes));

@@ -13,6 +13,7 @@ use self::pages::{Course, from_source, heirs};
 use crate::fault_point::fault_point;
 use crate::known::{end_guardians, find, forget, remove_store};
 use crate::out::open_store;
+use crate::pager::Room;
 use crate::runtime::{Entry, Means, Record, Runtime, State};
 use crate::session::Session;
 use crate::source::{Images, ImagesError, Source, SourceError};
@@ -43,6 +44,8 @@ pub struct Manner<'m> {
     /// Whether only what is touched is brought back, until all processes have ended or another resumes the tree for good.
     /// By swap nothing else is ever done for a lazy one: the kernel brings back what is touched.
     pub lazy: bool,
+    /// What is not touched waits while there is none; `None`: it does not wait. By swap this says nothing.
+    pub room: Option<Room<'m>>,
     /// Called once the tree runs.
     pub running: &'m mut (dyn FnMut(&Record) + Send),
     /// Told the bytes that are back, and all.
@@ -56,6 +59,21 @@ pub struct Manner<'m> {
 pub fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkError> {
     let mut manner = Manner {
         lazy: false,
+        room: None,
+        running: &mut |_| {},
+        progress: &mut |_, _| {},
+    };
+    resume_as(root, runtime, pid, &mut manner)
+}
+
+/// As [`resume`], for a tree that somebody wants something of: what it does not touch comes back when there is room in memory.
+///
+/// # Errors
+/// As [`resume`].
+pub fn wake(root: &Root, runtime: &Runtime, pid: u32) -> Result<Resumed, ParkError> {
+    let mut manner = Manner {
+        lazy: false,
+        room: Some(Room::of(root)),
         running: &mut |_| {},
         progress: &mut |_, _| {},
     };
@@ -185,6 +203,7 @@ pub(crate) fn serve(
                 thaw: &mut thaw,
                 progress: &mut progress,
                 bell: bell.as_ref(),
+                room: manner.room.take(),
                 standing: None,
             };
             let returned = from_source(&heirs, source, &mut course)?;
@@ -240,6 +259,7 @@ pub(crate) fn undo(
             thaw: &mut || Ok(()),
             progress: &mut |_| {},
             bell: None,
+            room: None,
             standing: tree,
         };
         from_source(&heirs, &source, &mut course)?;

@@ -4,7 +4,7 @@ use super::STOP_TIMEOUT;
 use super::lazy::until_rung;
 use crate::fault_point::fault_point;
 use crate::heirs::Heirs;
-use crate::pager::{Caller, FillError, Pager, Space, Unasked};
+use crate::pager::{Caller, FillError, Pager, Room, Space, Unasked};
 use crate::plan::Plan;
 use crate::runtime::{Entry, Record};
 use crate::source::Source;
@@ -48,6 +48,8 @@ pub(super) struct Course<'c> {
     pub(super) progress: &'c mut dyn FnMut(u64),
     /// Only what is touched comes back, until this is rung.
     pub(super) bell: Option<&'c File>,
+    /// The rest waits while there is none.
+    pub(super) room: Option<Room<'c>>,
     /// The tree, when it stands already.
     pub(super) standing: Option<StoppedTree>,
 }
@@ -69,6 +71,7 @@ pub(super) fn from_source(
         let top = record.names().next().map_or(0, |name| name.pid);
         failed("listen to", top)(source)
     })?;
+    let pager = pager.while_there_is(course.room.take());
     let back = Return {
         root,
         source,

@@ -6,6 +6,8 @@ use super::fill::{CLAIM, Why};
 use super::space::Space;
 use crate::source::Reader;
 use plimsoll_sys::Span;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,12 +88,24 @@ impl Pager<'_> {
                     self.fill(&space, &mut reader, address, Why::Ahead);
                 }
                 Some(Job::Span(space, span)) => {
+                    self.wait_for_room(&space);
                     self.stand_back();
                     for hole in space.holes(span) {
                         self.fill_all(&space, &mut reader, hole, Some(&self.disk));
                     }
                 }
             }
+        }
+    }
+
+    fn wait_for_room(&self, space: &Space) {
+        let has_ended = || {
+            let pid = space.pid().and_then(|pid| i32::try_from(pid).ok());
+            let pid = pid.and_then(Pid::from_raw);
+            pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+        };
+        if let Some(room) = &self.room {
+            room.wait(|| self.finished.load(Ordering::SeqCst) || has_ended());
         }
     }
 

@@ -13,11 +13,13 @@ mod faults;
 mod fill;
 mod newborn;
 mod past;
+mod room;
 mod space;
 mod touches;
 
 pub(crate) use dropping::Dropping;
 pub(crate) use past::{Past, PastFork};
+pub use room::Room;
 pub use space::{Damage, FillError, Probe, Space};
 pub use touches::{FirstTouches, Touch};
 
@@ -60,6 +62,8 @@ pub struct Pager<'s> {
     /// Stored pages that could not be read; their readers wait.
     damage: Mutex<Vec<Damage>>,
     newborns: Newborns,
+    /// What nobody asks for waits until there is some.
+    room: Option<Room<'s>>,
 }
 
 /// Of a [`Caller`].
@@ -95,11 +99,19 @@ impl<'s> Pager<'s> {
             returned_bytes: AtomicU64::new(0),
             damage: Mutex::new(Vec::new()),
             newborns: Newborns::default(),
+            room: None,
         };
         for space in spaces {
             pager.take_in(space)?;
         }
         Ok(pager)
+    }
+
+    /// What nobody asks for waits while there is no room.
+    #[must_use]
+    pub fn while_there_is(mut self, room: Option<Room<'s>>) -> Self {
+        self.room = room;
+        self
     }
 
     /// Bytes brought back so far.

@@ -68,7 +68,7 @@ pub fn watch(root: &Root, runtime: &Runtime, ready: impl FnOnce()) -> Result<(),
 
 fn resume(root: &Root, runtime: &Runtime, pid: u32) -> Result<(), ParkError> {
     for _ in 0..TRIES {
-        match back::resume(root, runtime, pid) {
+        match back::wake(root, runtime, pid) {
             Err(ParkError::Busy(_)) => std::thread::sleep(BETWEEN_TRIES),
             // Somebody was faster.
             Err(ParkError::NotParked(_)) => return Ok(()),
