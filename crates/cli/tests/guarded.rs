@@ -190,6 +190,41 @@ fn the_last_minutes_before_an_act_are_written_down_where_somebody_records() {
     guard.end();
 }
 
+/// A group that is held, and has met its limit, beside a guard that only says what it would do about it.
+#[test]
+fn a_hold_is_told_of_by_its_name_with_its_numbers_and_how_often_it_met_them() {
+    need!(Root, CgroupV1Memory);
+    let scene = Scene::set("guard-held");
+    let name = format!("test-guarded-{}", std::process::id());
+    let mut hold = plimsoll();
+    hold.arg("hold").arg(scene.group.path());
+    hold.args(["--ram", "128M", "--swap", "64M", "--name", &name]);
+    let held = hold.output().unwrap();
+    assert!(held.status.success(), "{}", transcript(&held));
+    let filled = scene.scratch.path().join("filled");
+    let fill = format!("head -c 192M /dev/zero > {}", filled.display());
+    let filled = scene.group.shell(&fill).unwrap().wait();
+    assert!(filled.unwrap().success());
+
+    let mut command = plimsoll();
+    command.args(["guard", "--dry-run", "--config"]);
+    let command = command.arg(scene.config()).stderr(Stdio::null());
+    let guard = AtWork(command.spawn().unwrap());
+    let words = format!(" (hold {name}: 128 MiB of RAM, 64.0 MiB of swap, limits met ");
+    until(|| scene.log().contains(&words));
+    let hold = &scene.workload().unwrap()["hold"];
+    assert_eq!(hold["ram_bytes"], 128 << 20);
+    assert!(hold["limit_hits"].as_u64() > Some(0), "{hold}");
+    let mut status = plimsoll();
+    status.args(["guard", "status", "--config"]);
+    let status = transcript(&status.arg(scene.config()).output().unwrap());
+    assert!(status.contains(&words), "{status}");
+    assert!(status.contains("told of, none begun"), "{status}");
+    guard.end();
+    let released = plimsoll().args(["release", &name]).output().unwrap();
+    assert!(released.status.success(), "{}", transcript(&released));
+}
+
 /// Who dies with the guard.
 #[derive(Clone, Copy, Debug)]
 enum Dead {

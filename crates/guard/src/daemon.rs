@@ -56,6 +56,8 @@ pub struct Setup<'h> {
     pub hierarchy: Option<Hierarchy>,
     /// Where records of parked trees are.
     pub parked: &'h Path,
+    /// Where records of holds are, where there can be any.
+    pub holds: Option<&'h Path>,
     /// Starts its hands.
     pub hire: Box<Hire<'h>>,
     /// The way to the scribe, and which process that is.
@@ -138,7 +140,7 @@ impl<'h> Guard<'h> {
     ) -> Result<Self, GuardError> {
         raise_descriptor_limit();
         let run = Path::new(&setup.policy.files.run);
-        let mut watch = Watch::open(setup.hierarchy.as_ref(), run, setup.parked)?;
+        let mut watch = Watch::open(setup.hierarchy.as_ref(), run, setup.parked, setup.holds)?;
         let control = Control::listen(run)
             .map_err(|error| GuardError::Control(run.display().to_string(), error))?;
         let crew = Crew::start(&mut setup.hire).map_err(GuardError::Hire)?;

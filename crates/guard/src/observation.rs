@@ -103,6 +103,8 @@ pub struct Workload {
     pub guarantee_bytes: Bytes,
     /// How often it met a limit of its own (`memory.events`: high, max; v1 `failcnt`).
     pub limit_hits: u64,
+    /// The hold that it is in.
+    pub hold: Option<Hold>,
     /// What its owner asks of daemons like this one.
     pub mark: Mark,
     /// Why it is not to be touched, if so.
@@ -117,6 +119,20 @@ pub struct Workload {
     pub can_freeze: bool,
     /// Whether its pages can be reclaimed for it alone.
     pub can_reclaim: bool,
+}
+
+/// Two numbers that somebody has given a workload, or several together (`plimsoll hold`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hold {
+    /// What people call it.
+    pub name: Name,
+    /// The first.
+    pub ram_bytes: Bytes,
+    /// The second, which comes beside it.
+    pub swap_bytes: Bytes,
+    /// How often its group met its limits since it was made.
+    pub limit_hits: u64,
 }
 
 /// `ManagedOOMPreference=` of a unit, which is the extended attribute `user.oomd_avoid` or `user.oomd_omit` of its group.

@@ -2,7 +2,7 @@
 
 use crate::config::Rung;
 use crate::decider::{Act, Level, Reason, Whom, WhyNot};
-use crate::observation::{Cause, Deed, Ended, Outcome};
+use crate::observation::{Cause, Deed, Ended, Hold, Outcome};
 use std::fmt;
 
 /// What is done, as an order.
@@ -56,6 +56,9 @@ impl fmt::Display for Act {
 
 fn whom_words(f: &mut fmt::Formatter<'_>, whom: &Whom, reason: &Reason) -> fmt::Result {
     write!(f, "{} {}", doing(whom.deed), whom.name)?;
+    if let Some(hold) = &whom.hold {
+        write!(f, " ({hold})")?;
+    }
     let standing = &whom.standing;
     match (whom.deed, whom.cause) {
         (Deed::Thaw | Deed::Resume, _) => {
@@ -99,6 +102,16 @@ fn sign(f: &mut fmt::Formatter<'_>, reason: &Reason) -> fmt::Result {
     match reason.exhausted_in_ms {
         Some(ms) if reason.level > Level::Calm => write!(f, "; used up in {ms} ms)"),
         _ => f.write_str(")"),
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "hold {}: {} of RAM, {} of swap, limits met {} times",
+            self.name, self.ram_bytes, self.swap_bytes, self.limit_hits
+        )
     }
 }
 

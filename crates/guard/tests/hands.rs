@@ -312,6 +312,7 @@ fn a_group_with_a_hostile_name_is_a_workload_like_any_other() {
         Some(&memory),
         &scratch.path().join("run"),
         &scratch.path().join("parked"),
+        None,
     )
     .unwrap();
     let seen = watch.look(0, [None; CREW]);

@@ -11,6 +11,7 @@ use plimsoll_surgery::tree::ProcessName;
 use plimsoll_sys::runtime_dir;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -59,6 +60,27 @@ impl Record {
     }
 }
 
+/// What whoever watches its group wants to know of a hold, read without allocation but for what JSON has to escape.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Brief<'t> {
+    /// What people call it.
+    #[serde(borrow)]
+    pub name: Cow<'t, str>,
+    /// What was asked for.
+    pub numbers: Numbers,
+    /// The directory of the group that is held.
+    #[serde(borrow)]
+    pub group: Cow<'t, str>,
+}
+
+impl<'t> Brief<'t> {
+    /// From the text of a record; `None` when it is none.
+    #[must_use]
+    pub fn of(record: &'t [u8]) -> Option<Self> {
+        serde_json::from_slice(record).ok()
+    }
+}
+
 /// All holds of this user.
 #[derive(Debug, Clone)]
 pub struct Records {
@@ -85,6 +107,12 @@ impl Records {
             runtime_dir::trust(dir).map_err(failed("trust", dir))?;
         }
         Ok(Self { dir })
+    }
+
+    /// The directory: a file for each, called by its name.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// All of them, by name.
@@ -254,6 +282,23 @@ mod tests {
         records.remove("a").unwrap();
         assert_eq!(records.find("a").unwrap(), None);
         assert_eq!(records.all().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn in_brief_it_is_the_same_and_a_plain_one_is_borrowed() {
+        for group in ["/sys/fs/cgroup/x", r"/sys/fs/cgroup/a\x2db.service"] {
+            let record = Record {
+                group: group.into(),
+                ..record("a")
+            };
+            let text = serde_json::to_vec(&record).unwrap();
+            let brief = Brief::of(&text).unwrap();
+            assert_eq!((&*brief.name, brief.numbers), ("a", record.numbers));
+            assert_eq!(brief.group, group);
+            let borrowed = matches!(brief.group, Cow::Borrowed(_));
+            assert_eq!(borrowed, !group.contains('\\'));
+        }
+        assert_eq!(Brief::of(b"{"), None);
     }
 
     #[test]

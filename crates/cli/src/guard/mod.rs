@@ -19,6 +19,7 @@ use plimsoll_guard::notify::Manager;
 use plimsoll_guard::replay::ReplayError;
 use plimsoll_guard::watch::WatchError;
 use plimsoll_guard::{Guard, GuardError, Policy, Setup, replay, scribe};
+use plimsoll_hold::record::Records;
 use plimsoll_park::ParkError;
 use plimsoll_park::runtime::Runtime;
 use plimsoll_proc::Root;
@@ -72,6 +73,9 @@ fn guard(args: &GuardArgs, policy: Policy) -> Result<(), Failure> {
         );
     }
     let runtime = Runtime::of_this_user().map_err(ParkError::from)?;
+    let holds = Records::of_this_user()
+        .inspect_err(|error| eprintln!("plimsoll: note: holds are not known: {error}"))
+        .ok();
     let (pen, theirs) = packets().map_err(io::Error::from)?;
     let mut scribe = helper(args, &["scribe"], theirs)?;
     let hire = |socket: OwnedFd, thaws: bool| {
@@ -87,6 +91,7 @@ fn guard(args: &GuardArgs, policy: Policy) -> Result<(), Failure> {
         dry_run: args.dry_run,
         hierarchy,
         parked: runtime.dir(),
+        holds: holds.as_ref().map(Records::dir),
         hire: Box::new(hire),
         scribe: (pen, scribe.id()),
         manager: Manager::at(std::env::var_os("NOTIFY_SOCKET").as_deref()),

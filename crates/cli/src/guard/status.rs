@@ -77,9 +77,19 @@ fn words(document: &Document) -> String {
     workloads.sort_by_key(|workload| std::cmp::Reverse(workload.anon_bytes + workload.swap_bytes));
     for workload in workloads {
         let held = workload.anon_bytes + workload.swap_bytes;
-        let _ = writeln!(text, "{held:>10}  {}{}", workload.name, standing(workload));
+        let (standing, limits) = (standing(workload), limits(workload));
+        let _ = writeln!(text, "{held:>10}  {}{limits}{standing}", workload.name);
     }
     text
+}
+
+/// Its hold, or how often it met limits that it has from elsewhere.
+fn limits(workload: &Workload) -> String {
+    match (&workload.hold, workload.limit_hits) {
+        (Some(hold), _) => format!("  ({hold})"),
+        (None, 0) => String::new(),
+        (None, hits) => format!("  (limits met {hits} times)"),
+    }
 }
 
 fn standing(workload: &Workload) -> String {

@@ -4,7 +4,7 @@ use super::gauge::Rates;
 use super::level::{Level, Marks, Sign};
 use crate::config::{Extent, Rung};
 use crate::name::Name;
-use crate::observation::{Cause, Deed, Id};
+use crate::observation::{Cause, Deed, Hold, Id};
 use plimsoll_units::Bytes;
 use serde::Serialize;
 
@@ -29,6 +29,8 @@ pub struct Whom {
     pub id: Id,
     /// Its name.
     pub name: Name,
+    /// The hold that it is in.
+    pub hold: Option<Hold>,
     /// What is done to it.
     pub deed: Deed,
     /// What made it necessary.

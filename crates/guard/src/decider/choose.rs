@@ -173,6 +173,7 @@ fn by(
         whom: Some(Whom {
             id: chosen.workload.id,
             name: chosen.workload.name,
+            hold: chosen.workload.hold,
             deed: Deed::Rung(rung),
             cause: Cause::Pressure,
             was_idle: chosen.known.rests(scene.at_ms),
@@ -254,6 +255,7 @@ pub(super) fn idle(
         whom: Some(Whom {
             id: workload.id,
             name: workload.name,
+            hold: workload.hold,
             deed: Deed::Rung(Rung::Park),
             cause: Cause::Idle,
             was_idle: true,

@@ -43,6 +43,7 @@ pub(super) fn back(
         whom: Some(Whom {
             id: workload.id,
             name: workload.name,
+            hold: workload.hold,
             deed,
             cause: Cause::Pressure,
             was_idle: known.was_idle,

@@ -4,6 +4,9 @@
 //! the topmost is not, since everything else would go with it, and neither are those that the host itself lives in
 //! ([`SYSTEM`]).
 
+use super::hits::Hits;
+use super::holds::Holds;
+use super::number::{first_number, keyed};
 use super::stopped::{StoppedDir, each_entry};
 use crate::config::is_like;
 use crate::decider::MOST_WORKLOADS;
@@ -78,9 +81,11 @@ struct Open {
     procs: OwnedFd,
     swap: Option<OwnedFd>,
     cpu: Option<OwnedFd>,
-    hits: Option<OwnedFd>,
+    hits: Option<Hits>,
     freeze: Option<OwnedFd>,
     can_reclaim: bool,
+    guarantees: [Option<OwnedFd>; 2],
+    /// As the last survey read them.
     guarantee: Bytes,
     mark: Mark,
 }
@@ -90,10 +95,9 @@ struct Names {
     usage: &'static CStr,
     swap: Option<&'static CStr>,
     cpu: Option<&'static CStr>,
-    hits: &'static CStr,
     freeze: Option<&'static CStr>,
     reclaim: Option<&'static CStr>,
-    guarantees: &'static [&'static CStr],
+    guarantees: [Option<&'static CStr>; 2],
     anon: &'static [u8],
     cache: &'static [u8],
 }
@@ -102,10 +106,9 @@ const V2: Names = Names {
     usage: c"memory.current",
     swap: Some(c"memory.swap.current"),
     cpu: Some(c"cpu.stat"),
-    hits: c"memory.events",
     freeze: Some(c"cgroup.freeze"),
     reclaim: Some(c"memory.reclaim"),
-    guarantees: &[c"memory.min", c"memory.low"],
+    guarantees: [Some(c"memory.min"), Some(c"memory.low")],
     anon: b"anon",
     cache: b"file",
 };
@@ -115,10 +118,9 @@ const V1: Names = Names {
     usage: c"memory.usage_in_bytes",
     swap: None,
     cpu: None,
-    hits: c"memory.failcnt",
     freeze: None,
     reclaim: None,
-    guarantees: &[c"memory.soft_limit_in_bytes"],
+    guarantees: [Some(c"memory.soft_limit_in_bytes"), None],
     anon: b"rss",
     cache: b"cache",
 };
@@ -178,7 +180,9 @@ impl Groups {
             if !slot.met {
                 slot.open = None;
             }
-            let Some(open) = &slot.open else { continue };
+            let Some(open) = &mut slot.open else { continue };
+            // Its owner may have given it one since.
+            open.guarantee = guarantee(&open.guarantees, buffer);
             note_members(&mut self.members, &open.procs, place, buffer);
             slot.shield = SYSTEM
                 .iter()
@@ -190,7 +194,7 @@ impl Groups {
     }
 
     fn walk(&mut self, dir: &OwnedFd, depth: usize, buffer: &mut [u8]) {
-        each_entry(dir, |name, kind| {
+        each_entry(dir, |name, kind, _| {
             // Files of the kernel's are the most of it, and to try to open each would be the most of a survey.
             let may_be_group = matches!(kind, FileType::Directory | FileType::Unknown);
             if !may_be_group || name == b"." || name == b".." || depth >= DEEPEST {
@@ -248,7 +252,7 @@ impl Groups {
             slot.met |= lived_in;
             return;
         }
-        let Some(open) = Open::of(dir, stat.st_ino, &self.path, names(self.version), buffer) else {
+        let Some(open) = Open::of(dir, stat.st_ino, &self.path, self.version, buffer) else {
             return;
         };
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.open.is_none()) {
@@ -305,6 +309,7 @@ impl Groups {
         &mut self,
         buffer: &mut [u8],
         stopped: &StoppedDir,
+        holds: &Holds,
         workloads: &mut Vec<Workload>,
     ) {
         for slot in &mut self.slots {
@@ -323,7 +328,7 @@ impl Groups {
                 return;
             }
             let Some(open) = &slot.open else { continue };
-            workloads.extend(slot.workload(open, names, buffer, stopped));
+            workloads.extend(slot.workload(open, names, buffer, stopped, holds));
         }
     }
 }
@@ -336,6 +341,7 @@ impl Slot {
         names: &Names,
         buffer: &mut [u8],
         stopped: &StoppedDir,
+        holds: &Holds,
     ) -> Option<Workload> {
         let id = Id::Group(open.inode);
         let usage = first_number(&open.usage, buffer)?;
@@ -361,12 +367,7 @@ impl Slot {
             Some(file) => keyed(file, b"usage_usec", buffer).unwrap_or(0),
             None => self.cpu_us,
         };
-        let hits = open.hits.as_ref().and_then(|file| match names.cpu {
-            Some(_) => {
-                Some(keyed(file, b"high", buffer)?.saturating_add(keyed(file, b"max", buffer)?))
-            }
-            None => first_number(file, buffer),
-        });
+        let hits = open.hits.as_ref().and_then(|hits| hits.read(buffer));
         let frozen = open
             .freeze
             .as_ref()
@@ -377,7 +378,7 @@ impl Slot {
             stopped.forget(id);
         }
         let leads = self.leads.then_some(Shield::SessionLeader);
-        let holds = self.holds_lock.then_some(Shield::HoldsLock);
+        let holds_lock = self.holds_lock.then_some(Shield::HoldsLock);
         Some(Workload {
             id,
             name: open.name,
@@ -389,8 +390,9 @@ impl Slot {
             cpu_us,
             guarantee_bytes: open.guarantee,
             limit_hits: hits.unwrap_or(0),
+            hold: holds.of(&self.path),
             mark: open.mark,
-            shield: self.shield.or(leads).or(holds),
+            shield: self.shield.or(leads).or(holds_lock),
             standing,
             stopped_for: note.map(|note| note.cause),
             was_idle: note.is_some_and(|note| note.was_idle),
@@ -406,20 +408,13 @@ impl Open {
         dir: &OwnedFd,
         inode: u64,
         path: &[u8],
-        names: &Names,
+        version: Version,
         buffer: &mut [u8],
     ) -> Option<Self> {
+        let names = names(version);
         let open = |name: &CStr| kernel_text::open(Some(dir), name).ok();
         let procs = open(c"cgroup.procs").filter(has_processes)?;
-        let guarantee = |name: &&CStr| first_number(&open(name)?, buffer);
-        // v1's soft limit is "unlimited" where nobody set it, which guarantees nothing.
-        let set = |bytes: &u64| *bytes < 1 << 60;
-        let guarantee = names
-            .guarantees
-            .iter()
-            .filter_map(guarantee)
-            .filter(set)
-            .max();
+        let guarantees = names.guarantees.map(|name| open(name?));
         Some(Self {
             inode,
             name: Name::of(path),
@@ -428,15 +423,25 @@ impl Open {
             procs,
             swap: names.swap.and_then(open),
             cpu: names.cpu.and_then(open),
-            hits: open(names.hits),
+            hits: Hits::open(dir, version),
             freeze: names.freeze.and_then(open),
             can_reclaim: names.reclaim.is_some_and(|name| {
                 rustix::fs::statat(dir, name, rustix::fs::AtFlags::empty()).is_ok()
             }),
-            guarantee: Bytes(guarantee.unwrap_or(0)),
+            guarantee: guarantee(&guarantees, buffer),
+            guarantees,
             mark: mark(dir),
         })
     }
+}
+
+/// The larger of two. v1's soft limit is "unlimited" where nobody set it, which guarantees nothing.
+fn guarantee(files: &[Option<OwnedFd>; 2], buffer: &mut [u8]) -> Bytes {
+    let bytes = files
+        .iter()
+        .flatten()
+        .filter_map(|file| first_number(file, buffer));
+    Bytes(bytes.filter(|bytes| *bytes < 1 << 60).max().unwrap_or(0))
 }
 
 /// What systemd's `ManagedOOMPreference=` leaves on a group (`systemd.resource-control(5)`), as root or as the owner.
@@ -468,17 +473,4 @@ fn note_members(members: &mut Vec<(u32, usize)>, procs: &OwnedFd, place: usize, 
 
 fn has_processes(procs: &OwnedFd) -> bool {
     matches!(rustix::io::pread(procs, &mut [0_u8; 16], 0), Ok(1..))
-}
-
-fn first_number(file: &OwnedFd, buffer: &mut [u8]) -> Option<u64> {
-    number(kernel_text::read(file, buffer)?.trim_ascii())
-}
-
-fn keyed(file: &OwnedFd, key: &[u8], buffer: &mut [u8]) -> Option<u64> {
-    let text = kernel_text::read(file, buffer)?;
-    let value = |line| {
-        let mut words = words(line);
-        (words.next()? == key).then(|| number(words.next()?))?
-    };
-    lines(text).find_map(value)
 }

@@ -7,8 +7,11 @@
 
 mod census;
 mod groups;
+mod hits;
+mod holds;
 mod host;
 mod locks;
+mod number;
 mod path;
 mod stopped;
 
@@ -19,6 +22,7 @@ use crate::hand::crew::CREW;
 use crate::observation::{Id, Observation, Outcome};
 use census::Census;
 use groups::Groups;
+use holds::Holds;
 use host::HostFiles;
 use plimsoll_cgroup::mount::Hierarchy;
 use rustix::fd::OwnedFd;
@@ -36,6 +40,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub struct Watch {
     host: HostFiles,
     groups: Groups,
+    holds: Holds,
     census: Census,
     locks: Option<OwnedFd>,
     stopped: StoppedDir,
@@ -60,7 +65,7 @@ pub enum WatchError {
 
 impl Watch {
     /// Opens what is always there. `hierarchy` is that of the memory controller, where there is one; `run` the guard's own
-    /// directory, `parked` that of parked trees' records.
+    /// directory, `parked` that of parked trees' records, `holds` that of holds'.
     ///
     /// # Errors
     /// When there is no `/proc`, or one of the directories can't be had.
@@ -68,6 +73,7 @@ impl Watch {
         hierarchy: Option<&Hierarchy>,
         run: &Path,
         parked: &Path,
+        holds: Option<&Path>,
     ) -> Result<Self, WatchError> {
         let host = HostFiles::open().map_err(WatchError::Proc)?;
         let groups = Groups::open(hierarchy)?;
@@ -75,6 +81,7 @@ impl Watch {
         Ok(Self {
             host,
             groups,
+            holds: Holds::open(hierarchy, holds),
             census,
             locks: plimsoll_proc::kernel_text::open(None, c"/proc/locks").ok(),
             stopped: StoppedDir::open(run, parked)?,
@@ -111,14 +118,20 @@ impl Watch {
         if old {
             self.surveyed_ms = Some(now);
             self.groups.survey(&mut self.buffer);
+            self.holds.survey(&mut self.buffer);
             self.census
                 .survey(&mut self.groups, &self.seen.host, &mut self.buffer);
         }
         if let Some(file) = &self.locks {
             locks::read(file, &mut self.buffer, &mut self.groups, &mut self.census);
         }
-        self.groups
-            .read(&mut self.buffer, &self.stopped, &mut self.seen.workloads);
+        self.holds.read(&mut self.buffer);
+        self.groups.read(
+            &mut self.buffer,
+            &self.stopped,
+            &self.holds,
+            &mut self.seen.workloads,
+        );
         self.census
             .read(&mut self.buffer, &self.stopped, &mut self.seen.workloads);
         &self.seen

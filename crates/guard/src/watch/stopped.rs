@@ -260,18 +260,18 @@ fn has_record(parked: &OwnedFd, tree: Id) -> bool {
 
 /// Gives the name of everything in a directory.
 pub(super) fn each_name(directory: &OwnedFd, mut name: impl FnMut(&[u8])) {
-    each_entry(directory, |entry, _| name(entry));
+    each_entry(directory, |entry, _, _| name(entry));
 }
 
-/// Gives the name of everything in a directory, and what it is where the file system says so.
-pub(super) fn each_entry(directory: &OwnedFd, mut each: impl FnMut(&[u8], FileType)) {
+/// Gives the name of everything in a directory, what it is where the file system says so, and its inode.
+pub(super) fn each_entry(directory: &OwnedFd, mut each: impl FnMut(&[u8], FileType, u64)) {
     if seek(directory, SeekFrom::Start(0)).is_err() {
         return;
     }
     let mut room = [MaybeUninit::uninit(); 4096];
     let mut entries = RawDir::new(directory, &mut room);
     while let Some(Ok(entry)) = entries.next() {
-        each(entry.file_name().to_bytes(), entry.file_type());
+        each(entry.file_name().to_bytes(), entry.file_type(), entry.ino());
     }
 }
 
