@@ -1,54 +1,14 @@
 //! Trouble of which this machine has none, in guests: NFS with heavy swapping, strict overcommit, arenas. The suite has each on one
 //! kernel; on the other they are run by hand (`cargo nextest run -p plimsoll-cli --run-ignored only explained_guests`).
 
-use plimsoll_lab::{Guest, Kernel};
+use crate::scenes::{guest, modules, play};
+use plimsoll_lab::Guest;
 use plimsoll_testkit::need;
 use plimsoll_units::Bytes;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// What a scene left in `/out`.
-pub(crate) struct Left(Vec<(PathBuf, Vec<u8>)>);
-
-impl Left {
-    /// The file whose path ends so.
-    pub(crate) fn bytes(&self, name: &str) -> &[u8] {
-        let is_it = |path: &Path| path.ends_with(name) || path.to_string_lossy().ends_with(name);
-        let file = self.0.iter().find(|(path, _)| is_it(path));
-        let (_, bytes) = file.unwrap_or_else(|| panic!("the scene left no {name}"));
-        bytes
-    }
-
-    pub(crate) fn text(&self, name: &str) -> String {
-        String::from_utf8_lossy(self.bytes(name)).into_owned()
-    }
-
-    fn json(&self, name: &str) -> Value {
-        serde_json::from_str(&self.text(name)).unwrap()
-    }
-}
-
-fn play(guest: &Guest, scene: &[&str]) -> Left {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let guest = Guest {
-        programs: [("plimsoll-cli", "plimsoll"), ("plimsoll-testkit", "victim")]
-            .map(|(package, program)| (package.to_owned(), program.to_owned()))
-            .to_vec(),
-        copy_in: vec![(workspace.join("lab/scenes"), PathBuf::from("/scenes"))],
-        copy_out: vec![PathBuf::from("/out")],
-        deadline: Duration::from_secs(550),
-        ..guest.clone()
-    };
-    let mut said = Vec::new();
-    let outcome = guest.run(&[&["sh"], scene].concat(), |_, bytes| {
-        said.extend_from_slice(bytes);
-        Ok(())
-    });
-    let outcome = outcome.unwrap();
-    assert_eq!(outcome.status, 0, "{}", String::from_utf8_lossy(&said));
-    Left(outcome.files)
-}
+/// Of the longest of these scenes.
+const DEADLINE_S: u64 = 550;
 
 const FILES: u64 = 36_000;
 
@@ -73,10 +33,8 @@ fn a_walk_over_nfs(kernel: &str) {
         memory: Bytes::from_mib(384),
         cpus: 2,
         swap: Some(Bytes::from_mib(2048)),
-        modules: ["nfsd", "nfsv4", "zram", "lzo-rle"]
-            .map(str::to_owned)
-            .to_vec(),
-        ..Guest::new(Kernel::named(kernel).unwrap())
+        modules: modules(&["nfsd", "nfsv4", "zram", "lzo-rle"]),
+        ..guest(kernel, DEADLINE_S)
     };
     let numbers = [FILES, SWAPPED_FOR].map(|number| number.to_string());
     let left = play(&guest, &["/scenes/nfs.sh", &numbers[0], &numbers[1]]);
@@ -138,7 +96,7 @@ fn the_three_states_of_strict_overcommit_on_6_1() {
 fn the_three_states(kernel: &str) {
     let guest = Guest {
         memory: Bytes::from_mib(1024),
-        ..Guest::new(Kernel::named(kernel).unwrap())
+        ..guest(kernel, DEADLINE_S)
     };
     let left = play(&guest, &["/scenes/overcommit.sh", RUNS]);
     println!("{}\n{}", left.text("before.txt"), left.text("tries"));
@@ -190,8 +148,8 @@ fn arenas(kernel: &str) {
     let guest = Guest {
         memory: Bytes::from_mib(2560),
         cpus: 2,
-        modules: vec!["af_packet_diag".to_owned()],
-        ..Guest::new(Kernel::named(kernel).unwrap())
+        modules: modules(&["af_packet_diag"]),
+        ..guest(kernel, DEADLINE_S)
     };
     let both = "sh /scenes/arenas.sh && sh /scenes/troubles.sh";
     let left = play(&guest, &["-c", both]);
@@ -235,7 +193,7 @@ fn troubles_of_the_kernels_own_memory_on_6_1() {
 }
 
 fn kernelside(kernel: &str) {
-    let guest = Guest::new(Kernel::named(kernel).unwrap());
+    let guest = guest(kernel, DEADLINE_S);
     let left = play(&guest, &["/scenes/kernelside.sh"]);
     let number = |name: &str| -> u64 { left.text(name).trim().parse().unwrap() };
     let found = |scene: &str, rule: &str| {

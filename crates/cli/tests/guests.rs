@@ -7,14 +7,14 @@
 
 use crate::look::assert_closes;
 use crate::program::json;
-use plimsoll_lab::{Guest, Kernel};
+use crate::scenes::{guest, modules, play};
+use plimsoll_lab::Guest;
 use plimsoll_testkit::need;
 use plimsoll_units::Bytes;
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 /// What may be left over on a guest of 1 GiB, where 0.2 % of RAM is less.
 const LEFT_OVER: Bytes = Bytes::from_mib(24);
@@ -146,12 +146,10 @@ fn the_capture_says_what_was_said_there(out: &Path, last: &Value) {
 
 /// Boots, and leaves below `out` what the scene left.
 fn run_guest(kernel: &str, out: &Path) {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let guest = Guest {
         memory: Bytes::from_mib(1024),
         swap: Some(Bytes::from_mib(512)),
-        modules: owned(&[
+        modules: modules(&[
             "zram",
             "lzo-rle",
             "unix_diag",
@@ -160,34 +158,15 @@ fn run_guest(kernel: &str, out: &Path) {
             "netlink_diag",
             "af_packet_diag",
         ]),
-        programs: [("plimsoll-cli", "plimsoll"), ("plimsoll-testkit", "victim")]
-            .map(|(package, program)| (package.to_owned(), program.to_owned()))
-            .to_vec(),
-        copy_in: vec![(workspace.join("lab/scenes"), PathBuf::from("/scenes"))],
-        copy_out: vec![PathBuf::from("/out")],
-        deadline: Duration::from_secs(500),
-        ..Guest::new(Kernel::named(kernel).unwrap())
+        ..guest(kernel, 500)
     };
-    let mut command: Vec<String> = owned(&["sh", "/scenes/accounted.sh"]);
-    command.push(LOOKS.to_string());
-    command.push(SQUEEZED.get().to_string());
-    command.extend(
-        (CASES.iter()).map(|case| format!("{}:{}:{}", case.kind, case.part, case.limit.get())),
-    );
-
-    let mut said = Vec::new();
-    let outcome = guest.run(&command, |_, bytes| {
-        said.extend_from_slice(bytes);
-        Ok(())
-    });
-    let outcome = outcome.unwrap();
-    assert_eq!(outcome.status, 0, "{}", String::from_utf8_lossy(&said));
-    assert_eq!(outcome.missing, Vec::<String>::new());
-    for (path, contents) in &outcome.files {
-        let path = out.join(path.strip_prefix("/out").unwrap());
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, contents).unwrap();
-    }
+    let [looks, squeezed] = [LOOKS as u64, SQUEEZED.get()].map(|number| number.to_string());
+    let cases = CASES.map(|case| format!("{}:{}:{}", case.kind, case.part, case.limit.get()));
+    let mut scene = vec!["/scenes/accounted.sh", &looks, &squeezed];
+    scene.extend(cases.iter().map(String::as_str));
+    let left = play(&guest, &scene);
+    assert_eq!(left.missing, Vec::<String>::new());
+    left.write_below(out);
 }
 
 /// Of the looks in a directory the one whose `unattributed` is the median. Each adds up.

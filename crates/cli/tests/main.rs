@@ -31,5 +31,6 @@ mod program;
 mod real;
 mod record;
 mod recorded;
+mod scenes;
 mod unprivileged;
 mod watch;

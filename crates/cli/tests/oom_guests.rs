@@ -3,13 +3,13 @@
 
 mod guests {
     use crate::program::json;
-    use plimsoll_lab::{Guest, Kernel};
+    use crate::scenes;
+    use plimsoll_lab::Guest;
     use plimsoll_testkit::need;
     use plimsoll_units::Bytes;
     use serde_json::Value;
     use std::fs;
-    use std::path::{Path, PathBuf};
-    use std::time::Duration;
+    use std::path::Path;
 
     #[test]
     fn out_of_memory_on_6_1() {
@@ -49,7 +49,8 @@ mod guests {
             ..guest(kernel)
         };
         let names: Vec<&str> = WAYS.iter().map(|(way, ..)| *way).collect();
-        run(&two_nodes, &names, out.path());
+        let scene = [&["/scenes/oom.sh"], names.as_slice()].concat();
+        scenes::play(&two_nodes, &scene).write_below(out.path());
         for (way, class, killed) in &WAYS {
             let report = read_twice(out.path(), way);
             assert_eq!(report["class"], *class, "{way}");
@@ -94,31 +95,10 @@ mod guests {
     }
 
     fn guest(kernel: &str) -> Guest {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         Guest {
             memory: Bytes::from_mib(256),
-            programs: [("plimsoll-cli", "plimsoll"), ("plimsoll-testkit", "victim")]
-                .map(|(package, program)| (package.to_owned(), program.to_owned()))
-                .to_vec(),
-            copy_in: vec![(workspace.join("lab/scenes"), PathBuf::from("/scenes"))],
-            copy_out: vec![PathBuf::from("/out")],
             kernel_arguments: "log_buf_len=2M".to_owned(),
-            deadline: Duration::from_secs(400),
-            ..Guest::new(Kernel::named(kernel).unwrap())
-        }
-    }
-
-    fn run(guest: &Guest, ways: &[&str], out: &Path) {
-        let command = [&["sh", "/scenes/oom.sh"], ways].concat();
-        let mut said = Vec::new();
-        let outcome = guest.run(&command, |_, bytes| {
-            said.extend_from_slice(bytes);
-            Ok(())
-        });
-        let outcome = outcome.unwrap();
-        assert_eq!(outcome.status, 0, "{}", String::from_utf8_lossy(&said));
-        for (path, contents) in &outcome.files {
-            fs::write(out.join(path.file_name().unwrap()), contents).unwrap();
+            ..scenes::guest(kernel, 400)
         }
     }
 

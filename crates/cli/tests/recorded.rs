@@ -1,8 +1,8 @@
 //! The recorder in a guest that swaps as hard as it can, beside a shell that tries the same (`lab/scenes/recorded.sh`): what it left
 //! is judged here; `explained_guests` boots the guest.
 
-use crate::explained_guests::Left;
 use crate::program::json;
+use crate::scenes::Left;
 use serde_json::Value;
 use std::fs;
 use std::time::Duration;
