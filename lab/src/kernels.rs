@@ -22,22 +22,34 @@ pub struct Kernel {
     pub name: &'static str,
     /// The Debian suite that it comes from.
     pub suite: &'static str,
+    /// The package that stands for the newest of its flavour there.
+    meta_package: &'static str,
 }
 
-/// All of them, oldest first. The cloud flavour is small and has what a virtual machine needs.
-const KERNELS: [Kernel; 2] = [
+/// Small, with what a virtual machine needs.
+const CLOUD: &str = "linux-image-cloud-amd64";
+
+/// Three times as large; with zswap.
+const GENERAL: &str = "linux-image-amd64";
+
+/// All of them, oldest first.
+const KERNELS: [Kernel; 3] = [
     Kernel {
         name: "6.1",
         suite: "bookworm",
+        meta_package: CLOUD,
     },
     Kernel {
         name: "6.12",
         suite: "bookworm-backports",
+        meta_package: CLOUD,
+    },
+    Kernel {
+        name: "6.12-general",
+        suite: "bookworm-backports",
+        meta_package: GENERAL,
     },
 ];
-
-/// Stands for the newest kernel of its suite.
-const META_PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// The suite that busybox is taken from.
 const BUSYBOX_SUITE: &str = "bookworm";
@@ -79,7 +91,7 @@ impl Kernel {
         let dir = cached(&self.directory(), |into| {
             let scratch = tempfile::tempdir()?;
             let apt = Apt::update(scratch.path(), self.suite)?;
-            apt.unpack(&apt.stands_for(META_PACKAGE)?, into)
+            apt.unpack(&apt.stands_for(self.meta_package)?, into)
         })?;
         let image = only_entry(&dir.join("boot"), "vmlinuz-")?;
         let modules = only_entry(&dir.join("lib/modules"), "")?;

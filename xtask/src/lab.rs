@@ -149,7 +149,7 @@ fn list() -> Result<ExitCode> {
         } else {
             "fetched when first used"
         };
-        println!("{:8} Debian {:20} {state}", kernel.name, kernel.suite);
+        println!("{:13} Debian {:20} {state}", kernel.name, kernel.suite);
     }
     println!("cache: {}", cache_dir()?.display());
     Ok(ExitCode::SUCCESS)
