@@ -5,8 +5,8 @@
 #
 # The guest's disk is where stores lie, or swap, or nothing. The others lie in /rivals (lab/scenes/rivals/fetch.sh).
 # Leaves in /out: result (how the build ended and when; a line for each agent: dead, or alive, microseconds until it answered, whether
-# its memory is whole, which is asked of each CHECK_EACH-th; kills by the kernel; stalls), pulse (what a locked program felt for PULSE_S seconds from the first agent on),
-# guard.log, and log (what the daemon said).
+# its memory is whole, which is asked of each CHECK_EACH-th; how many live in the end; kills by the kernel; stalls), pulse (what a
+# locked program felt for PULSE_S seconds from the first agent on), guard.log, and log (what the daemon said).
 daemon=$1 disk_is=$2 agents=$3 mib=$4 build_mib=$5 build_s=$6 pulse_s=${7:-30} check_each=${8:-1}
 mkdir -p /out /etc/plimsoll /var/lib/plimsoll/parked
 . "${0%/*}/rivals/daemons.sh"
@@ -65,6 +65,11 @@ for n in $(seq "$agents"); do
         echo "agent $n dead" >> /out/result
     fi
 done
+living=0
+for n in $(seq "$agents"); do
+    eval "kill -0 \$pid$n" 2> /dev/null && living=$((living + 1))
+done
+echo "living $living" >> /out/result # of those that answered, one may have been ended after that
 echo "kills $(kills)" >> /out/result
 wait $pulse
 cat /out/pulse /out/result
