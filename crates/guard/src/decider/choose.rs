@@ -23,8 +23,13 @@ const DIRE: [Rung; 7] = [
 /// And when nobody may be hurt.
 const PRESSED: [Rung; 4] = [Rung::Reclaim, Rung::PageOut, Rung::Park, Rung::Checkpoint];
 
-/// It has to have been dire for so long before work is lost: a look at what the gentler acts brought.
+/// It has to have been dire for so long before work is lost: a look at what the gentler acts brought, or, where there was none
+/// to be tried, a survey of who has come since.
 const LOSS_AFTER_MS: u64 = 500;
+const LOSS_AFTER_NOTHING_MS: u64 = 300;
+
+/// Who ends gives its memory back by and by.
+const RELIEF_MS: u64 = 500;
 
 /// While it is dire, acts follow each other faster.
 const DIRE_SETTLE_MS: u64 = 200;
@@ -66,7 +71,16 @@ pub(super) fn down(
     if scene.level < Level::Dire || hoped_for > Bytes::ZERO {
         return None;
     }
-    if state.course.dire_for_ms(scene.at_ms) < LOSS_AFTER_MS {
+    let dire_for = state.course.dire_for_ms(scene.at_ms);
+    let within =
+        |then: Option<u64>, ms| then.is_some_and(|then| scene.at_ms.saturating_sub(then) < ms);
+    let loss_after = if within(state.acted_ms, dire_for.saturating_add(1)) {
+        LOSS_AFTER_MS
+    } else {
+        LOSS_AFTER_NOTHING_MS
+    };
+    // Nor is anybody lost for what somebody else, who is gone, had taken.
+    if dire_for < loss_after || within(state.relieved_ms, RELIEF_MS) {
         return None;
     }
     // What goes fast goes to swap next: nobody is to be lost for that alone.

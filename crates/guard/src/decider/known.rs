@@ -42,6 +42,8 @@ pub(super) struct Known {
     held: Bytes,
     /// What it held before, followed slowly.
     before: Bytes,
+    /// Whether this is the first look at it, and there were others before.
+    pub(super) appears: bool,
     /// How much more it gets in a second.
     pub(super) growth: Bytes,
     /// When a rung was tried last.
@@ -90,6 +92,7 @@ impl Known {
         if ms == 0 {
             return;
         }
+        self.appears = false;
         let used_us = workload.cpu_us.saturating_sub(self.cpu_us);
         if used_us.checked_div(ms).unwrap_or(0) >= BUSY_PERMILLE {
             self.busy_ms = at_ms;
@@ -242,8 +245,8 @@ impl AllKnown {
         }
     }
 
-    /// Brings all forward to a moment, and forgets those that are gone.
-    pub(super) fn learn(&mut self, policy: &Policy, seen: &Observation) {
+    /// Brings all forward to a moment, and forgets those that are gone; gives what those held.
+    pub(super) fn learn(&mut self, policy: &Policy, seen: &Observation) -> Bytes {
         for (place, workload) in seen.workloads.iter().enumerate() {
             if let Some(known) = self.find(workload.id, place) {
                 known.learn(workload, seen.at_ms);
@@ -252,6 +255,7 @@ impl AllKnown {
                 // A process may only be new among the largest.
                 if self.begun && matches!(workload.id, Id::Group(_)) {
                     known.before = Bytes::ZERO;
+                    known.appears = true;
                 }
                 self.known.push(known);
             }
@@ -262,7 +266,15 @@ impl AllKnown {
                 known.hear(outcome, seen.at_ms);
             }
         }
-        self.known.retain(|known| known.seen_ms == seen.at_ms);
+        let mut gone = Bytes::ZERO;
+        self.known.retain(|known| {
+            let is_there = known.seen_ms == seen.at_ms;
+            if !is_there {
+                gone += known.held;
+            }
+            is_there
+        });
+        gone
     }
 
     /// How long ago somebody who is still there was asked to end; the last, and none that was asked long ago.

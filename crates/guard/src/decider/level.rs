@@ -159,6 +159,8 @@ pub(super) struct Course {
     dire_since_ms: Option<u64>,
     /// The kernel's count of kills.
     oom_kills: Option<u64>,
+    /// When it last had killed for want of memory of the host.
+    killed_at_ms: Option<u64>,
 }
 
 impl Course {
@@ -177,6 +179,9 @@ impl Course {
             .is_some_and(|before| before < host.oom_kills);
         // A kill within a limit of its own says nothing of the host.
         let scarce = host.available_bytes < marks.enough_bytes;
+        if killed && scarce {
+            self.killed_at_ms = Some(at_ms);
+        }
         let (judged, sign) = if killed && scarce && judged < Level::Dire {
             (Level::Dire, Sign::OomKill)
         } else {
@@ -202,6 +207,11 @@ impl Course {
                 (Level::Calm, Sign::None)
             }
         }
+    }
+
+    /// Whether the kernel was found to have killed at this moment.
+    pub(super) fn has_killed(&self, at_ms: u64) -> bool {
+        self.killed_at_ms == Some(at_ms)
     }
 
     /// For how long it has been dire.

@@ -48,6 +48,8 @@ pub struct State {
     flights: [Option<Flight>; HANDS],
     /// When the last act was begun, or ended.
     acted_ms: Option<u64>,
+    /// When somebody large was gone, or the kernel had killed.
+    relieved_ms: Option<u64>,
     /// When it was last said that nothing can be done.
     refused_ms: Option<u64>,
     level: Level,
@@ -70,6 +72,7 @@ impl Default for State {
             known: AllKnown::new(),
             flights: [None; HANDS],
             acted_ms: None,
+            relieved_ms: None,
             refused_ms: None,
             level: Level::Calm,
         }
@@ -155,7 +158,7 @@ pub fn decide(policy: &Policy, state: &mut State, seen: &Observation, acts: &mut
         state.level = state.level.max(judged.0);
         return;
     }
-    state.known.learn(policy, seen);
+    let gone_bytes = state.known.learn(policy, seen);
     state.hear(seen);
     let marks = Marks::of(policy, host);
     let rates = state.gauge.rates();
@@ -164,6 +167,9 @@ pub fn decide(policy: &Policy, state: &mut State, seen: &Observation, acts: &mut
         .course
         .go_on(at_ms, judged, host, &marks, &policy.pace);
     state.level = level;
+    if state.course.has_killed(at_ms) || gone_bytes.get() >= host.total_bytes.get() / 20 {
+        state.relieved_ms = Some(at_ms);
+    }
     let exhausted_in_ms = level::gone_in_ms(host, rates.declined_bytes);
     let thrash = policy.pressure.thrash.of(host.total_bytes);
     let thrashing = rates.go_round_bytes() >= thrash;

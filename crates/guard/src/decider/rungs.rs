@@ -49,7 +49,13 @@ impl Scene<'_> {
     fn is_grower(&self, known: &Known) -> bool {
         let total = self.host.total_bytes.get();
         let at_work = known.idle_ms(self.at_ms) < STILL_MS;
-        known.growth.get() >= total / 200 || (at_work && known.grown().get() >= total / 20)
+        // At the first look there is no rate yet: by the second, who is fast has all there is.
+        let much = if known.appears {
+            total / 200
+        } else {
+            total / 20
+        };
+        known.growth.get() >= total / 200 || (at_work && known.grown().get() >= much)
     }
 
     /// How a workload stands for a rung.

@@ -51,6 +51,23 @@ fn a_hog_that_has_just_appeared_is_frozen() {
     );
 }
 
+/// There is no rate of one that is seen for the first time, and no time to wait for one.
+#[test]
+fn who_appears_when_it_is_dire_is_frozen_at_the_first_look() {
+    let mut world = World::new(1024, vec![workload("/db", 970)]);
+    world.workloads[0].busy = true;
+    world.run(8);
+    assert!(world.acts.is_empty(), "{:?}", world.told());
+    let mut new = hog("/hog", 0);
+    new.shown.anon_bytes = Bytes(20 * MIB);
+    world.workloads.push(new);
+    world.step();
+    assert_eq!(
+        world.told(),
+        [("/hog".to_owned(), Deed::Rung(Rung::Freeze))]
+    );
+}
+
 #[test]
 fn a_slow_leak_beside_idle_work_has_the_idle_parked_first() {
     let mut idle: Vec<_> = (0..10)
@@ -198,6 +215,37 @@ fn ends_only(mut workloads: Vec<Sim>) -> World {
     let text = "[[workload]]\nmatch = \"*\"\nladder = [\"stop\", \"kill\"]\n";
     world.policy = Policy::parse(text).unwrap();
     world
+}
+
+/// As it was in a guest: the kernel had just killed the hog, its memory was not back yet, and an idle one was asked to end for it.
+#[test]
+fn nobody_is_ended_for_what_one_who_is_gone_had_taken() {
+    let mut world = ends_only(vec![
+        workload("/a", 100),
+        workload("/b", 100),
+        hog("/hog", 400),
+    ]);
+    while world.host().available_bytes >= Bytes(100 * MIB) {
+        world.step();
+    }
+    assert!(world.acts.is_empty(), "{:?}", world.told());
+    let host = Host {
+        available_bytes: Bytes::ZERO,
+        ..world.host()
+    };
+    world.workloads.pop();
+    let mut acts = Vec::with_capacity(MOST_ACTS);
+    let asked_after = (1..20).find(|step| {
+        let seen = Observation {
+            at_ms: world.at_ms + step * STEP_MS,
+            host,
+            workloads: world.workloads.iter().map(|sim| sim.shown).collect(),
+            ..Observation::default()
+        };
+        decide(&world.policy, &mut world.state, &seen, &mut acts);
+        !acts.is_empty()
+    });
+    assert_eq!(asked_after, Some(6), "it was not that: somebody is asked");
 }
 
 /// As it was in a guest: a hog was asked, and while it was ending, an idle one was.
