@@ -4,6 +4,9 @@
 //! 1: POSIX  ADVISORY  WRITE 1234 08:01:42 0 EOF
 //! 1: -> POSIX  ADVISORY  WRITE 5678 08:01:42 0 EOF      waits for the line above
 //! ```
+//!
+//! To begin with the file, the kernel waits for a grace period of RCU and lets nobody lock anything meanwhile (`locks_start` in `fs/locks.c`):
+//! some 4 ms, for us and for all others. So only a survey reads it.
 
 use super::census::Census;
 use super::groups::Groups;

@@ -121,9 +121,9 @@ impl Watch {
             self.holds.survey(&mut self.buffer);
             self.census
                 .survey(&mut self.groups, &self.seen.host, &mut self.buffer);
-        }
-        if let Some(file) = &self.locks {
-            locks::read(file, &mut self.buffer, &mut self.groups, &mut self.census);
+            if let Some(file) = &self.locks {
+                locks::read(file, &mut self.buffer, &mut self.groups, &mut self.census);
+            }
         }
         self.holds.read(&mut self.buffer);
         self.groups.read(
