@@ -1,5 +1,5 @@
-//! The victim of the bench `checkpoint`: memory that it fills and never touches again, and a pulse that notes how long it
-//! ever stood still.
+//! The victim of the bench `checkpoint`: memory that it fills, of which it writes as much a second as is asked, and a pulse that
+//! notes how long it ever stood still.
 
 use anyhow::{Context, Result, ensure};
 use plimsoll_units::Bytes;
@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 /// Between two beats.
 const BEAT: Duration = Duration::from_micros(100);
 
-/// The victim's own program: never returns.
-pub fn act(size: usize, file: &Path) -> Result<()> {
+/// The victim's own program: never returns. It goes round its memory, at `writes` bytes a second, and changes every page it passes.
+pub fn act(size: usize, writes: u64, file: &Path) -> Result<()> {
+    let page = rustix::param::page_size();
     let file = File::options().write(true).open(file)?;
     let mut memory = vec![0u8; size];
     let mut state = 88_172_645_463_325_252_u64;
@@ -27,11 +28,23 @@ pub fn act(size: usize, file: &Path) -> Result<()> {
     }
     let mut longest = Duration::ZERO;
     let mut last = Instant::now();
+    // Millionths of bytes that are to be written, and where.
+    let (mut owed, mut at) = (0, 0);
     file.write_all_at(&1u64.to_ne_bytes(), 0)?;
     loop {
         std::thread::sleep(BEAT);
-        black_box(&memory);
         let now = Instant::now();
+        // What it did not write while it stood still is not made up for.
+        let since = (now - last).min(10 * BEAT);
+        owed += writes * u64::try_from(since.as_micros())?;
+        while owed >= page as u64 * 1_000_000 {
+            owed -= page as u64 * 1_000_000;
+            if let Some(byte) = memory.get_mut(at) {
+                *byte = byte.wrapping_add(1);
+            }
+            at = (at + page) % size.max(1);
+        }
+        black_box(&memory);
         if now - last > longest {
             longest = now - last;
             let nanoseconds = u64::try_from(longest.as_nanos())?;
@@ -49,12 +62,13 @@ pub struct Victim {
 
 impl Victim {
     /// Starts one and waits until its memory is filled.
-    pub fn start(dir: &Path, size: Bytes) -> Result<Self> {
+    pub fn start(dir: &Path, size: Bytes, writes: Bytes) -> Result<Self> {
         let file = dir.join("pulse");
         fs::write(&file, 0u64.to_ne_bytes())?;
         let child = Command::new("setsid")
             .arg(std::env::current_exe()?)
             .args(["--victim", &size.get().to_string()])
+            .arg(writes.get().to_string())
             .arg(&file)
             .current_dir("/")
             .stdin(Stdio::null())

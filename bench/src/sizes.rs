@@ -12,7 +12,11 @@ pub fn sizes(otherwise: &str) -> Result<Vec<Bytes>> {
     text.split(',').map(size).collect()
 }
 
-fn size(text: &str) -> Result<Bytes> {
+/// One size.
+///
+/// # Errors
+/// It is none.
+pub fn size(text: &str) -> Result<Bytes> {
     let (number, unit) = text.split_at(text.len().saturating_sub(1));
     let shift = match unit {
         "M" => 20,

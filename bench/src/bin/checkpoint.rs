@@ -2,12 +2,12 @@
 //! notes that itself), what was written, how long until it is restored.
 //!
 //! `PLIMSOLL_CRIU` is the path of a CRIU, `PLIMSOLL_BENCH_SIZES` (4M,256M,1G) and `PLIMSOLL_BENCH_ROUNDS` (5) make a run
-//! longer or shorter. As root. Neither tool's log is looked at; ours makes its images durable, CRIU does not.
+//! longer or shorter; `PLIMSOLL_BENCH_WRITES` is how much of its memory the process writes in a second (nothing). As root. Neither tool's log is looked at; ours makes its images durable, CRIU does not.
 
 use anyhow::{Context, Result, ensure};
 use plimsoll_bench::checkpoint::{self, Victim};
 use plimsoll_bench::parking::disk::used;
-use plimsoll_bench::sizes::sizes;
+use plimsoll_bench::sizes::{size, sizes};
 use plimsoll_bench::timing::{Spread, print_machine};
 use plimsoll_sys::usage;
 use plimsoll_units::Bytes;
@@ -36,10 +36,10 @@ struct Row {
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, verb, size, file] = arguments.as_slice()
+    if let [_, verb, size, writes, file] = arguments.as_slice()
         && verb == "--victim"
     {
-        return checkpoint::act(size.parse()?, Path::new(file));
+        return checkpoint::act(size.parse()?, writes.parse()?, Path::new(file));
     }
     print_machine();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
@@ -57,13 +57,16 @@ fn main() -> Result<()> {
         "| memory | where | tool | checkpoint, runs on | stood still | processor time | checkpoint, ends | restore | written |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    let writes =
+        std::env::var("PLIMSOLL_BENCH_WRITES").map_or(Ok(Bytes::ZERO), |text| size(&text))?;
     for size in sizes("4M,256M,1G")? {
         for (place, name) in [("/dev/shm", "tmpfs"), ("/var/tmp", "disk")] {
             for tool in &tools {
                 let dir = Path::new(place).join(format!("plimsoll-bench-{}", std::process::id()));
                 fs::create_dir(&dir)?;
-                let row =
-                    (0..rounds).try_fold(Row::default(), |row, _| round(tool, &dir, size, row));
+                let row = (0..rounds).try_fold(Row::default(), |row, _| {
+                    round(tool, &dir, (size, writes), row)
+                });
                 fs::remove_dir_all(&dir)?;
                 print(tool, name, size, row?);
             }
@@ -73,8 +76,8 @@ fn main() -> Result<()> {
 }
 
 /// One victim, checkpointed twice and restored.
-fn round(tool: &Tool, dir: &Path, size: Bytes, mut row: Row) -> Result<Row> {
-    let victim = Victim::start(dir, size)?;
+fn round(tool: &Tool, dir: &Path, (size, writes): (Bytes, Bytes), mut row: Row) -> Result<Row> {
+    let victim = Victim::start(dir, size, writes)?;
     let first = dir.join("first");
     let (took, cpu) = timed(tool, &first, tool.dump(&victim, &first, true))?;
     row.running.push(took);
