@@ -256,6 +256,7 @@ impl<'h> Guard<'h> {
                 self.begin(&act);
             }
         }
+        self.watch.look_further();
     }
 
     fn begin(&mut self, act: &Act) {

@@ -7,7 +7,7 @@ use plimsoll_guard::config::{Extent, Policy, Rung};
 use plimsoll_guard::hand::crew::{CREW, Crew, packets};
 use plimsoll_guard::hand::work::Tools;
 use plimsoll_guard::hand::{Task, release, serve};
-use plimsoll_guard::observation::{Cause, Deed, Ended, Id, Outcome, Standing};
+use plimsoll_guard::observation::{Cause, Deed, Ended, Id, Observation, Outcome, Shield, Standing};
 use plimsoll_guard::watch::{Watch, all};
 use plimsoll_park::runtime::Runtime;
 use plimsoll_park::store::Place;
@@ -297,6 +297,70 @@ fn end(crew: &Crew) {
     }
 }
 
+/// Looks at what the memory controller governs, with the guard's files below `scratch`.
+fn watch_in(scratch: &Path) -> Watch {
+    let memory = mount::memory(&Root::live()).unwrap().remove(0);
+    let (run, parked) = (scratch.join("run"), scratch.join("parked"));
+    Watch::open(Some(&memory), &run, &parked, None).unwrap()
+}
+
+#[test]
+fn who_holds_a_lock_that_others_wait_for_is_spared() {
+    need!(Root, CgroupV1Memory);
+    let scratch = tempfile::tempdir().unwrap();
+    let group = OwnGroup::v1("memory", "guard-lock").unwrap();
+    let file = scratch.path().join("lock");
+    let hold = format!("exec flock --no-fork {} sleep 1000", file.display());
+    let mut holder = group.shell(&hold).unwrap();
+    let waits = || {
+        let text = std::fs::read_to_string("/proc/locks").unwrap();
+        let mut lines = text.lines();
+        lines.any(|line| line.contains(&format!(" {} ", holder.id())))
+            && lines.next().is_some_and(|next| next.contains("->"))
+    };
+    let wait = || {
+        Command::new("flock")
+            .arg(&file)
+            .arg("true")
+            .spawn()
+            .unwrap()
+    };
+    // Whoever comes first has it.
+    while !std::fs::read_to_string("/proc/locks")
+        .unwrap()
+        .contains(&format!(" {} ", holder.id()))
+    {
+        std::thread::yield_now();
+    }
+    let mut waiter = wait();
+    while !waits() {
+        std::thread::yield_now();
+    }
+    let mut watch = watch_in(scratch.path());
+    let inode = std::fs::metadata(group.path()).unwrap().ino();
+    let shield = |seen: &Observation| {
+        let mut all = seen.workloads.iter();
+        all.find(|one| one.id == Id::Group(inode)).unwrap().shield
+    };
+    assert_eq!(shield(watch.look(0, [None; CREW])), Some(Shield::HoldsLock));
+    waiter.kill().unwrap();
+    waiter.wait().unwrap();
+    watch.look_further();
+    assert_eq!(shield(watch.look(0, [None; CREW])), None);
+    waiter = wait();
+    while !waits() {
+        std::thread::yield_now();
+    }
+    // It is known as of the last time that somebody looked further.
+    assert_eq!(shield(watch.look(0, [None; CREW])), None);
+    watch.look_further();
+    assert_eq!(shield(watch.look(0, [None; CREW])), Some(Shield::HoldsLock));
+    for child in [&mut waiter, &mut holder] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
 #[test]
 fn a_group_with_a_hostile_name_is_a_workload_like_any_other() {
     need!(Root, CgroupV1Memory);
@@ -307,14 +371,7 @@ fn a_group_with_a_hostile_name_is_a_workload_like_any_other() {
     while group.processes().is_empty() {
         std::thread::yield_now();
     }
-    let memory = mount::memory(&Root::live()).unwrap().remove(0);
-    let mut watch = Watch::open(
-        Some(&memory),
-        &scratch.path().join("run"),
-        &scratch.path().join("parked"),
-        None,
-    )
-    .unwrap();
+    let mut watch = watch_in(scratch.path());
     let seen = watch.look(0, [None; CREW]);
     let inode = std::fs::metadata(group.path()).unwrap().ino();
     let one = seen

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! To begin with the file, the kernel waits for a grace period of RCU and lets nobody lock anything meanwhile (`locks_start` in `fs/locks.c`):
-//! some 4 ms, for us and for all others. So only a survey reads it.
+//! some 4 ms, for us and for all others. So it is read once a survey, when the acts of that look have been handed out: what is known
+//! is as old as the survey before.
 
 use super::census::Census;
 use super::groups::Groups;
@@ -14,16 +15,49 @@ use plimsoll_proc::kernel_text;
 use plimsoll_proc::text::{lines, number, words};
 use rustix::fd::OwnedFd;
 
-pub(super) fn read(file: &OwnedFd, buffer: &mut [u8], groups: &mut Groups, census: &mut Census) {
-    groups.release_locks();
-    census.release_locks();
-    let Some(text) = kernel_text::read(file, buffer) else {
-        return;
-    };
-    each_holder(text, |pid| {
-        groups.holds_lock(pid);
-        census.holds_lock(pid);
-    });
+/// Of how many holders there is word. No host is known on which so many are waited for at once.
+const MOST: usize = 1024;
+
+/// The file, and who was in it.
+#[derive(Debug)]
+pub(super) struct Locks {
+    file: Option<OwnedFd>,
+    holders: Vec<u32>,
+}
+
+impl Locks {
+    /// Opens and reads the file.
+    pub(super) fn open(buffer: &mut [u8]) -> Self {
+        let mut locks = Self {
+            file: kernel_text::open(None, c"/proc/locks").ok(),
+            holders: Vec::with_capacity(MOST),
+        };
+        locks.read(buffer);
+        locks
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) {
+        let file = self.file.as_ref();
+        let Some(text) = file.and_then(|file| kernel_text::read(file, buffer)) else {
+            return;
+        };
+        self.holders.clear();
+        each_holder(text, |pid| {
+            if self.holders.len() < MOST {
+                self.holders.push(pid);
+            }
+        });
+    }
+
+    /// Says it of the groups and processes that were found.
+    pub(super) fn tell(&self, groups: &mut Groups, census: &mut Census) {
+        groups.release_locks();
+        census.release_locks();
+        for pid in self.holders.iter().copied() {
+            groups.holds_lock(pid);
+            census.holds_lock(pid);
+        }
+    }
 }
 
 /// Gives every process that holds what another waits for.

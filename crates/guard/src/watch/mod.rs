@@ -24,8 +24,8 @@ use census::Census;
 use groups::Groups;
 use holds::Holds;
 use host::HostFiles;
+use locks::Locks;
 use plimsoll_cgroup::mount::Hierarchy;
-use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use std::ffi::OsStr;
@@ -42,11 +42,13 @@ pub struct Watch {
     groups: Groups,
     holds: Holds,
     census: Census,
-    locks: Option<OwnedFd>,
+    locks: Locks,
     stopped: StoppedDir,
     buffer: Vec<u8>,
     seen: Observation,
     surveyed_ms: Option<u64>,
+    /// There was a survey since locks were read last.
+    locks_are_due: bool,
 }
 
 /// Why nothing can be watched.
@@ -78,20 +80,22 @@ impl Watch {
         let host = HostFiles::open().map_err(WatchError::Proc)?;
         let groups = Groups::open(hierarchy)?;
         let census = Census::open().map_err(WatchError::Proc)?;
+        let mut buffer = vec![0; BUFFER_BYTES];
         Ok(Self {
             host,
             groups,
             holds: Holds::open(hierarchy, holds),
             census,
-            locks: plimsoll_proc::kernel_text::open(None, c"/proc/locks").ok(),
+            locks: Locks::open(&mut buffer),
             stopped: StoppedDir::open(run, parked)?,
-            buffer: vec![0; BUFFER_BYTES],
+            buffer,
             seen: Observation {
                 workloads: Vec::with_capacity(MOST_WORKLOADS),
                 outcomes: Vec::with_capacity(16),
                 ..Observation::default()
             },
             surveyed_ms: None,
+            locks_are_due: false,
         })
     }
 
@@ -121,9 +125,8 @@ impl Watch {
             self.holds.survey(&mut self.buffer);
             self.census
                 .survey(&mut self.groups, &self.seen.host, &mut self.buffer);
-            if let Some(file) = &self.locks {
-                locks::read(file, &mut self.buffer, &mut self.groups, &mut self.census);
-            }
+            self.locks.tell(&mut self.groups, &mut self.census);
+            self.locks_are_due = true;
         }
         self.holds.read(&mut self.buffer);
         self.groups.read(
@@ -135,6 +138,15 @@ impl Watch {
         self.census
             .read(&mut self.buffer, &self.stopped, &mut self.seen.workloads);
         &self.seen
+    }
+
+    /// What takes its time and is for the looks that come: who holds locks, once a survey. For when all acts of a look have been
+    /// handed out.
+    pub fn look_further(&mut self) {
+        if std::mem::take(&mut self.locks_are_due) {
+            self.locks.read(&mut self.buffer);
+            self.locks.tell(&mut self.groups, &mut self.census);
+        }
     }
 
     /// The last observation.
