@@ -8,7 +8,7 @@ use plimsoll_units::Bytes;
 use serde_json::Value;
 
 /// Of the longest of these scenes.
-const DEADLINE_S: u64 = 550;
+const DEADLINE_S: u64 = 850;
 
 const FILES: u64 = 36_000;
 
